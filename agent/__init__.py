@@ -1,0 +1,1 @@
+"""The on-device daemon: sense, infer, alert, remember, update; offline first."""

@@ -1,0 +1,1 @@
+"""Turns trained models into small, proven, signed bundles."""

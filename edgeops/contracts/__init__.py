@@ -1,0 +1,1 @@
+"""Frozen dataclasses that programs exchange; one canonical byte form each."""

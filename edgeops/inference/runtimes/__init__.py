@@ -1,0 +1,1 @@
+"""Adapters for the model runtimes, behind one protocol."""

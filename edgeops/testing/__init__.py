@@ -1,0 +1,1 @@
+"""Emulated hardware and clocks for tests, ours and users own."""

@@ -1,0 +1,1 @@
+"""Device images: board profiles, recipes and boot tests."""

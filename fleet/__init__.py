@@ -1,0 +1,1 @@
+"""The fleet server: registry, rollouts judged by evidence, telemetry that comes home."""
