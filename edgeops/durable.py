@@ -39,7 +39,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def rename(source: Path, target: Path) -> None:
         StorageError: The rename is not possible.
     """
     try:
-        os.replace(source, target)
+        source.replace(target)
         sync_folder(target.parent)
         if source.parent != target.parent:
             sync_folder(source.parent)
@@ -70,7 +70,7 @@ def switch_link(link: Path, target: str) -> None:
     temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.symlink_to(target)
-        os.replace(temporary, link)
+        temporary.replace(link)
         sync_folder(link.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)

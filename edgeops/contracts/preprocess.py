@@ -1,0 +1,130 @@
+"""Pre-processing as data: ordered steps with their numbers, one key per step."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from edgeops.contracts.scalars import Count, Dim, Positive, Seconds
+
+ColorOrder = Literal["rgb", "bgr", "gray"]
+Interpolation = Literal["linear", "nearest", "area", "cubic"]
+Size = tuple[Dim, Dim]
+"""(width, height) in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """Stretch an image to ``size``; the aspect ratio is not kept."""
+
+    size: Size
+    interpolation: Interpolation = "linear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letterbox:
+    """Scale an image into ``size`` keeping its aspect, top left, and fill the rest with ``pad``."""
+
+    size: Size
+    pad: Annotated[int, Meta(ge=0, le=255)] = 114
+    interpolation: Interpolation = "linear"
+    center: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """Cut the centre ``size`` out of an image; the image must be at least that large."""
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalize:
+    """Return ``(x - mean) / std``, per channel (last axis of an image) or with one number."""
+
+    mean: tuple[float, ...]
+    std: tuple[Positive, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dequantize:
+    """Return ``(x - zero_point) * scale`` as float32."""
+
+    scale: Positive
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Cut a one-dimensional signal into windows of ``size`` samples, ``step`` apart."""
+
+    size: Dim
+    step: Dim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spectrum:
+    """Mean magnitude of ``bins`` equal bands of ``|rfft(x * hann)|`` (without the mean's bin).
+
+    With ``log``: log10(v + 1e-6). Amplitudes are scaled by 2/N, the window is periodic Hann.
+    """
+
+    bins: Dim
+    log: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogMel:
+    """Log-mel spectrogram of a mono signal in -1..1: ``[frames, bins]`` float32, natural log."""
+
+    sample_rate_hz: Dim
+    frame_s: Positive
+    step_s: Positive
+    bins: Dim
+    low_hz: Seconds = 20.0
+    high_hz: Positive = 4000.0
+    floor: Positive = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mfcc:
+    """Cepstral coefficients (orthonormal DCT-II of ``LogMel``): ``[frames, coefficients]``."""
+
+    coefficients: Dim
+    mel: LogMel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step; exactly one field is set.
+
+    ``color`` names the channel order that the model wants (the source says which it has);
+    ``scale`` multiplies; ``reshape`` gives the shape without the batch axis.
+    """
+
+    resize: Resize | None = None
+    letterbox: Letterbox | None = None
+    crop: Crop | None = None
+    color: ColorOrder | None = None
+    scale: float | None = None
+    normalize: Normalize | None = None
+    standardize: Normalize | None = None
+    dequantize: Dequantize | None = None
+    window: Window | None = None
+    spectrum: Spectrum | None = None
+    log_mel: LogMel | None = None
+    mfcc: Mfcc | None = None
+    reshape: tuple[Dim, ...] | None = None
+    channels: Count | None = None
+    """Keep the first ``channels`` columns of a sensor sample ``[samples, columns]``."""
+
+    def __post_init__(self) -> None:
+        given = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"Expected exactly one kind of step, got {given or 'none'}")
+
+    @property
+    def kind(self) -> str:
+        """Return the name of the one field that is set."""
+        return next(f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None)
