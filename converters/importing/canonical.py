@@ -1,0 +1,219 @@
+"""One way to write each layer, so that quantization and lowering meet no variants.
+
+After ``canonicalise``: convolutions and pools have explicit pads and dilations; a dense
+layer is ``Gemm`` with ``transB=1``, no scaling factors and a bias vector; weights belong
+to one node each; no bias is missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from converters.arrays import Array, as_ints
+from converters.graph import Attribute, Graph, Node, fresh_name, prune_unused, tensor_names
+
+_WINDOWED: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
+_WEIGHTED: Final = frozenset({"Conv", "Gemm"})
+_SMALLEST_IMAGE_RANK: Final = 3
+_MATRIX_RANK: Final = 2
+
+
+def canonicalise(graph: Graph) -> Graph:
+    """Return ``graph`` in the one form the rest of the converter knows."""
+    passes: tuple[Callable[[Graph], Graph], ...] = (
+        _explicit_windows,
+        _absorb_pads,
+        _dense_layers,
+        _plain_biases,
+        _own_weights,
+    )
+    for one in passes:
+        graph = one(graph)
+    return prune_unused(graph)
+
+
+def _explicit_windows(graph: Graph) -> Graph:
+    return replace(graph, nodes=tuple(_explicit_window(graph, node) for node in graph.nodes))
+
+
+def _explicit_window(graph: Graph, node: Node) -> Node:
+    if node.op not in _WINDOWED or node.domain or not graph.has_type(node.inputs[0]):
+        return node
+    rank = len(graph.shape(node.inputs[0])) - 2
+    attributes: dict[str, Attribute] = dict(node.attributes)
+    if node.op == "Conv" and "kernel_shape" not in attributes:
+        attributes["kernel_shape"] = graph.shape(node.inputs[1])[2:]
+    attributes.setdefault("strides", (1,) * rank)
+    if node.op != "AveragePool":  # which knows dilations only since operator set 19
+        attributes.setdefault("dilations", (1,) * rank)
+    auto = attributes.pop("auto_pad", "NOTSET")
+    if auto == "VALID":
+        attributes["pads"] = (0,) * (2 * rank)
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        attributes["pads"] = _same_pads(graph, node, attributes, upper=auto == "SAME_UPPER")
+    elif auto != "NOTSET":
+        raise node.refuse(f"attribute auto_pad={auto!r} is not supported")
+    attributes.setdefault("pads", (0,) * (2 * rank))
+    return replace(node, attributes=attributes)
+
+
+def _same_pads(
+    graph: Graph, node: Node, attributes: dict[str, Attribute], *, upper: bool
+) -> tuple[int, ...]:
+    size = graph.shape(node.inputs[0])[2:]
+    kernel, stride = (as_ints(np.asarray(attributes[n])) for n in ("kernel_shape", "strides"))
+    dilation = as_ints(np.asarray(attributes.get("dilations", (1,) * len(size))))
+    total = [
+        max((-(-i // s) - 1) * s + (k - 1) * d + 1 - i, 0)
+        for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    ]
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    return tuple(small + large) if upper else tuple(large + small)
+
+
+def _absorb_pads(graph: Graph) -> Graph:
+    """Move a zero Pad of the image axes into the convolution that alone reads it."""
+    readers = graph.consumers()
+    nodes = {node.name: node for node in graph.nodes}
+    for node in graph.nodes:
+        pads = _image_pads(graph, node)
+        follower = graph.sole_consumer(node.outputs[0], readers)
+        if pads is None or follower is None or follower.op != "Conv":
+            continue
+        if follower.inputs[0] != node.outputs[0]:
+            continue
+        present = nodes[follower.name]
+        total = tuple(
+            a + b
+            for a, b in zip(as_ints(np.asarray(present.attributes["pads"])), pads, strict=True)
+        )
+        nodes[follower.name] = replace(
+            present,
+            inputs=(node.inputs[0], *present.inputs[1:]),
+            attributes={**present.attributes, "pads": total},
+        )
+    return prune_unused(replace(graph, nodes=tuple(nodes[node.name] for node in graph.nodes)))
+
+
+def _image_pads(graph: Graph, node: Node) -> tuple[int, ...] | None:
+    """Return begin and end pads of the image axes if ``node`` pads only those, with zeros."""
+    if node.op != "Pad" or node.domain or node.attributes.get("mode", "constant") != "constant":
+        return None
+    amounts, value, axes = (node.optional_input(i) for i in (1, 2, 3))
+    if axes or amounts not in graph.constants or (value and value not in graph.constants):
+        return None
+    if value and np.any(graph.constants[value] != 0):
+        return None
+    pads = as_ints(graph.constants[amounts])
+    rank = len(pads) // 2
+    if (
+        rank < _SMALLEST_IMAGE_RANK
+        or any(pads[i] or pads[rank + i] for i in (0, 1))
+        or min(pads) < 0
+    ):
+        return None
+    return pads[2:rank] + pads[rank + 2 :]
+
+
+def _dense_layers(graph: Graph) -> Graph:
+    """Write every matrix product of a 2-D tensor with constant weights as a plain Gemm."""
+    constants = dict(graph.constants)
+    taken = tensor_names(graph)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        dense = _dense(graph, node)
+        if dense is None:
+            nodes.append(node)
+            continue
+        weights, bias = dense
+        weight_name = fresh_name(f"{node.name}_weight_rows", taken)
+        bias_name = fresh_name(f"{node.name}_bias_row", taken | {weight_name})
+        taken |= {weight_name, bias_name}
+        constants |= {weight_name: weights, bias_name: bias}
+        nodes.append(
+            replace(
+                node,
+                op="Gemm",
+                inputs=(node.inputs[0], weight_name, bias_name),
+                attributes={"transB": 1},
+            )
+        )
+    return prune_unused(replace(graph, nodes=tuple(nodes), constants=constants))
+
+
+def _dense(graph: Graph, node: Node) -> tuple[Array, Array] | None:
+    """Return weights ``(outputs, inputs)`` and bias ``(outputs,)`` where ``node`` is dense."""
+    if node.op not in ("Gemm", "MatMul") or node.domain:
+        return None
+    matrix = graph.constants.get(node.inputs[1])
+    if matrix is None or matrix.ndim != _MATRIX_RANK or matrix.dtype != np.float32:
+        return None
+    source = node.inputs[0]
+    if not graph.has_type(source) or len(graph.shape(source)) != _MATRIX_RANK:
+        return None
+    if node.op == "MatMul":
+        rows = np.ascontiguousarray(matrix.T).astype(np.float32)
+        return rows, np.zeros(rows.shape[0], np.float32)
+    return _plain_gemm(graph, node, matrix)
+
+
+def _plain_gemm(graph: Graph, node: Node, matrix: Array) -> tuple[Array, Array] | None:
+    stated = node.attributes
+    alpha, beta = stated.get("alpha", 1.0), stated.get("beta", 1.0)
+    if stated.get("transA", 0) != 0 or not isinstance(alpha, float) or not isinstance(beta, float):
+        return None
+    numbers = matrix.astype(np.float64)
+    rows = alpha * (numbers if stated.get("transB", 0) == 1 else numbers.T)
+    name = node.optional_input(2)
+    if name and name not in graph.constants:
+        return None
+    offset = beta * graph.constants[name].astype(np.float64) if name else np.zeros(1)
+    outputs = rows.shape[0]
+    one_row = offset.size == outputs and offset.shape[-1] == outputs
+    if offset.size != 1 and not one_row:
+        return None
+    row = np.broadcast_to(offset.reshape(-1), (outputs,))
+    return np.ascontiguousarray(rows).astype(np.float32), row.astype(np.float32)
+
+
+def _plain_biases(graph: Graph) -> Graph:
+    """Give every convolution a bias: quantized kernels expect one."""
+    constants = dict(graph.constants)
+    taken = tensor_names(graph)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        bare = node.op == "Conv" and not node.domain and not node.optional_input(2)
+        if bare and node.inputs[1] in graph.constants:
+            name = fresh_name(f"{node.name}_zero_bias", taken)
+            taken.add(name)
+            weights = graph.constants[node.inputs[1]]
+            constants[name] = np.zeros(weights.shape[0], weights.dtype)
+            nodes.append(replace(node, inputs=(*node.inputs[:2], name)))
+        else:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _own_weights(graph: Graph) -> Graph:
+    """Copy weights and biases that two layers share: each gets scales of its own."""
+    constants = dict(graph.constants)
+    taken = tensor_names(graph)
+    owned: set[str] = set()
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs = list(node.inputs)
+        if node.op in _WEIGHTED and not node.domain:
+            for index in (1, 2):
+                name = node.optional_input(index)
+                if name not in graph.constants:
+                    continue
+                if name in owned:
+                    copy = fresh_name(f"{name}_of_{node.name}", taken)
+                    taken.add(copy)
+                    constants[copy] = graph.constants[name]
+                    inputs[index] = copy
+                owned.add(inputs[index])
+        nodes.append(replace(node, inputs=tuple(inputs)))
+    return replace(graph, nodes=tuple(nodes), constants=constants)

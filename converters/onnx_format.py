@@ -1,0 +1,417 @@
+"""The one place that touches ONNX's protobuf classes: files <-> ``Graph``.
+
+``onnx`` has no usable type information; its objects stay inside this module.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+import onnx
+import onnx.checker
+import onnx.reference
+import onnx.shape_inference
+import onnx.version_converter
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # ships no stubs
+
+from converters.arrays import Array
+from converters.graph import Attribute, Graph, Node, TensorType
+from edgeops.errors import ConversionError, StorageError, UnsupportedModelError
+
+MAX_MODEL_BYTES: Final = 1 << 30
+"""Larger files are refused before they are read: no edge device runs them."""
+
+IR_VERSION: Final = 8
+"""Container version written; old enough for every ONNX Runtime since 1.10."""
+
+TARGET_OPSET: Final = 17
+OLDEST_OPSET: Final = 13
+"""Per-channel quantization does not exist below it."""
+NEWEST_OPSET: Final = 21
+
+_SUBGRAPH_KINDS: Final = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
+    """Return the model file's bytes with any external data folded in.
+
+    Raises:
+        StorageError: The file cannot be read.
+        ConversionError: It is too large, no ONNX model, or reaches outside its folder.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise ConversionError(f"{path}: {size} bytes, more than the limit of {max_bytes}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    model = _decode(data, str(path))
+    external = [t for t in model.graph.initializer if t.data_location == t.EXTERNAL]
+    if not external:
+        return data
+    for tensor in external:
+        _check_external(tensor, path.parent, max_bytes)
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ConversionError(f"{path}: external data cannot be read: {error}") from error
+    return _encode(model)
+
+
+def _check_external(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> None:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = PurePosixPath(entries.get("location", ""))
+    target = folder / location
+    inside = (
+        location.name != ""
+        and not location.is_absolute()
+        and ".." not in location.parts
+        and target.resolve().is_relative_to(folder.resolve())
+    )
+    if not inside:
+        raise ConversionError(
+            f"tensor {tensor.name!r} keeps its data in {str(location)!r}, "
+            "outside the model's folder"
+        )
+    if not target.is_file():
+        raise ConversionError(f"tensor {tensor.name!r} keeps its data in {location}: no such file")
+    if target.stat().st_size > max_bytes:
+        raise ConversionError(f"external data {location} is larger than {max_bytes} bytes")
+
+
+def _decode(data: bytes, place: str) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ConversionError(f"{place}: not an ONNX model, or damaged") from error
+    if not model.graph.node and not model.graph.output:
+        raise ConversionError(f"{place}: not an ONNX model, or empty")
+    return model
+
+
+def _encode(model: onnx.ModelProto) -> bytes:
+    """Serialise with a fixed order, so that the same graph gives the same bytes."""
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def lift_and_bind(
+    data: bytes, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None
+) -> Graph:
+    """Return the model as a typed graph of operator set 17 with static inputs.
+
+    Args:
+        data: A float ONNX model, external data already folded in.
+        batch: What a symbolic first dimension of an input becomes.
+        shapes: Full shapes of inputs by name, where more than the batch is symbolic.
+
+    Raises:
+        ConversionError: The model is invalid, too old to lift, or leaves a dimension open.
+        UnsupportedModelError: It holds control flow or types that we do not handle.
+    """
+    model = _decode(data, "model")
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ConversionError(f"the model is not valid ONNX: {_first_line(error)}") from error
+    _refuse_subgraphs(model)
+    _name_nodes(model)
+    model = _lift(model)
+    _name_nodes(model)
+    _bind_inputs(model, batch, shapes or {})
+    return infer_types(_to_graph(model))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+def _refuse_subgraphs(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if any(attribute.type in _SUBGRAPH_KINDS for attribute in node.attribute):
+            raise UnsupportedModelError(
+                node=node.name or "?",
+                operator=node.op_type,
+                reason="control flow (a graph inside a node) is not supported",
+                suggestion="export the branch that inference takes",
+            )
+    if model.functions:
+        raise ConversionError(
+            f"the model defines its own functions ({model.functions[0].name}): "
+            "inline them before converting (onnx.inliner)"
+        )
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node a unique name: tools that exclude by name need one."""
+    taken = {node.name for node in model.graph.node if node.name}
+    seen: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            wish = f"{node.op_type.lower()}_{number}"
+            while wish in taken:
+                wish += "_"
+            node.name = wish
+            taken.add(wish)
+        seen.add(node.name)
+
+
+def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    opset = versions.get("", versions.get("ai.onnx", 0))
+    if opset == 0:
+        raise ConversionError("the model names no version of the ONNX operator set")
+    if opset == TARGET_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, TARGET_OPSET)
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError) as error:
+        if OLDEST_OPSET <= opset <= NEWEST_OPSET:
+            return model
+        raise ConversionError(
+            f"operator set {opset} cannot be lifted to {TARGET_OPSET}: {_first_line(error)}; "
+            f"export with operator set {OLDEST_OPSET} to {NEWEST_OPSET}"
+        ) from error
+
+
+def _bind_inputs(model: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]) -> None:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names = {value.name for value in model.graph.input if value.name not in constants}
+    if unknown := sorted(set(shapes) - names):
+        raise ConversionError(f"no input is called {unknown[0]!r}; there are {sorted(names)}")
+    for value in model.graph.input:
+        if value.name not in constants:
+            _bind_input(value, batch, shapes.get(value.name))
+    # Stale shapes (a symbolic batch, say) would contradict what inference finds.
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _bind_input(value: onnx.ValueInfoProto, batch: int, shape: Sequence[int] | None) -> None:
+    if not value.type.HasField("tensor_type"):
+        raise ConversionError(f"input {value.name!r} is no tensor")
+    if not value.type.tensor_type.HasField("shape") and shape is None:
+        raise ConversionError(f"input {value.name!r} has no shape: give one")
+    dims = value.type.tensor_type.shape.dim
+    stated = [int(dim.dim_value) for dim in dims]
+    if shape is not None:
+        wanted = list(shape)
+        stated = stated or [0] * len(wanted)
+        fits = len(stated) == len(wanted) and all(
+            have in (0, want) for have, want in zip(stated, wanted, strict=True)
+        )
+        if not fits or min(wanted, default=1) < 1:
+            raise ConversionError(f"input {value.name!r} is {stated}, the shape given {wanted}")
+        del dims[:]
+        for size in wanted:
+            dims.add().dim_value = size
+        return
+    for axis, dim in enumerate(dims):
+        if axis == 0 and dim.dim_value <= 0:
+            dim.dim_value = batch
+        elif dim.dim_value <= 0:
+            raise ConversionError(
+                f"dimension {axis} ({dim.dim_param or 'unnamed'}) of input {value.name!r} "
+                "is open: give the input's shape"
+            )
+
+
+def _to_graph(model: onnx.ModelProto) -> Graph:
+    constants = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
+    if model.graph.sparse_initializer:
+        raise ConversionError("sparse initializers are not supported: store them dense")
+    inputs = tuple(v.name for v in model.graph.input if v.name not in constants)
+    nodes = tuple(
+        Node(
+            name=node.name,
+            op=node.op_type,
+            inputs=tuple(node.input),
+            outputs=tuple(node.output),
+            attributes={a.name: _attribute(a, node) for a in node.attribute},
+            domain="" if node.domain == "ai.onnx" else node.domain,
+        )
+        for node in model.graph.node
+    )
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    opset = versions.pop("", 0) or versions.pop("ai.onnx", 0)
+    return Graph(
+        name=model.graph.name or "model",
+        inputs=inputs,
+        outputs=tuple(value.name for value in model.graph.output),
+        nodes=nodes,
+        constants=constants,
+        types=_types([*model.graph.input, *model.graph.output, *model.graph.value_info]),
+        opset=opset,
+        other_opsets={
+            domain: version
+            for domain, version in sorted(versions.items())
+            if any(node.domain == domain for node in nodes)
+        },
+    )
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        value: Array = onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ConversionError(f"tensor {tensor.name!r} is damaged: {_first_line(error)}") from error
+    return value
+
+
+_ATTRIBUTE_READERS: Final[dict[int, Callable[[onnx.AttributeProto], Attribute]]] = {
+    onnx.AttributeProto.INT: lambda a: int(a.i),
+    onnx.AttributeProto.FLOAT: lambda a: float(a.f),
+    onnx.AttributeProto.STRING: lambda a: _text(a.s),
+    onnx.AttributeProto.INTS: lambda a: tuple(int(value) for value in a.ints),
+    onnx.AttributeProto.FLOATS: lambda a: tuple(float(value) for value in a.floats),
+    onnx.AttributeProto.STRINGS: lambda a: tuple(_text(value) for value in a.strings),
+    onnx.AttributeProto.TENSOR: lambda a: _array(a.t),
+}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+def _attribute(attribute: onnx.AttributeProto, node: onnx.NodeProto) -> Attribute:
+    read = _ATTRIBUTE_READERS.get(attribute.type)
+    if read is not None:
+        return read(attribute)
+    raise UnsupportedModelError(
+        node=node.name,
+        operator=node.op_type,
+        reason=f"attribute {attribute.name} is of a kind that is not supported",
+    )
+
+
+def _types(values: Sequence[onnx.ValueInfoProto]) -> dict[str, TensorType]:
+    types: dict[str, TensorType] = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+            continue
+        shape = tuple(int(dim.dim_value) for dim in tensor.shape.dim)
+        if all(dim.HasField("dim_value") for dim in tensor.shape.dim) and tensor.elem_type:
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+            types[value.name] = TensorType(dtype, shape)
+    return types
+
+
+def _to_model(graph: Graph) -> onnx.ModelProto:
+    nodes = [
+        onnx.helper.make_node(
+            node.op,
+            list(node.inputs),
+            list(node.outputs),
+            name=node.name,
+            domain=node.domain,
+            **{name: _value(value) for name, value in sorted(node.attributes.items())},
+        )
+        for node in graph.nodes
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+        for name, value in sorted(graph.constants.items())
+    ]
+    opsets = [onnx.helper.make_opsetid("", graph.opset)]
+    opsets += [onnx.helper.make_opsetid(*entry) for entry in sorted(graph.other_opsets.items())]
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(
+            nodes,
+            graph.name,
+            [_value_info(graph, name) for name in graph.inputs],
+            [_value_info(graph, name) for name in graph.outputs],
+            constants,
+        ),
+        opset_imports=opsets,
+        ir_version=IR_VERSION if graph.opset <= TARGET_OPSET else 10,
+        producer_name="edgeops",
+    )
+
+
+def _value(value: Attribute) -> onnx.TensorProto | list[int | float | str] | int | float | str:
+    if isinstance(value, np.ndarray):
+        return onnx.numpy_helper.from_array(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _value_info(graph: Graph, name: str) -> onnx.ValueInfoProto:
+    known = graph.types.get(name)
+    if known is None and name in graph.constants:
+        known = TensorType(graph.constants[name].dtype, graph.constants[name].shape)
+    if known is None:
+        return onnx.ValueInfoProto(name=name)
+    element = onnx.helper.np_dtype_to_tensor_dtype(known.dtype)
+    return onnx.helper.make_tensor_value_info(name, element, list(known.shape))
+
+
+def serialize(graph: Graph) -> bytes:
+    """Return ``graph`` as an ONNX file; the same graph gives the same bytes."""
+    return _encode(_to_model(graph))
+
+
+def infer_types(graph: Graph) -> Graph:
+    """Return ``graph`` with the types of all tensors whose shape can be known.
+
+    Raises:
+        ConversionError: Shapes or types contradict each other.
+    """
+    own_domain_only = all(not node.domain for node in graph.nodes)
+    keep = {name: graph.types[name] for name in graph.inputs if name in graph.types}
+    model = _to_model(replace(graph, types=keep))
+    try:
+        model = onnx.shape_inference.infer_shapes(
+            model, check_type=own_domain_only, strict_mode=own_domain_only, data_prop=True
+        )
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise ConversionError(f"shapes do not fit together: {_first_line(error)}") from error
+    found = _types([*model.graph.input, *model.graph.output, *model.graph.value_info])
+    return replace(graph, types=found)
+
+
+def evaluate(node: Node, opset: int, inputs: Sequence[Array | None]) -> list[Array]:
+    """Return the outputs of one node for constant ``inputs`` (``None`` = left out).
+
+    Raises:
+        ConversionError: The node cannot be computed.
+    """
+    names = [
+        name if value is not None else "" for name, value in zip(node.inputs, inputs, strict=True)
+    ]
+    proto = onnx.helper.make_node(
+        node.op,
+        names,
+        [name or f"unused_{number}" for number, name in enumerate(node.outputs)],
+        **{name: _value(value) for name, value in sorted(node.attributes.items())},
+    )
+    feeds = {name: value for name, value in zip(names, inputs, strict=True) if name}
+    graph = onnx.helper.make_graph(
+        [proto],
+        "constant",
+        [
+            onnx.helper.make_tensor_value_info(
+                name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape)
+            )
+            for name, value in feeds.items()
+            if value is not None
+        ],
+        [onnx.ValueInfoProto(name=name) for name in proto.output],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    try:
+        results = onnx.reference.ReferenceEvaluator(model).run(None, feeds)
+    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        raise ConversionError(
+            f"constant node {node.name!r} ({node.op}) cannot be computed: {_first_line(error)}"
+        ) from error
+    return [np.asarray(value) for value in results]
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Return the number of elements of a tensor of ``shape``."""
+    return math.prod(shape)

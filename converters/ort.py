@@ -1,0 +1,75 @@
+"""ONNX Runtime as the converter uses it: single-threaded, silent, reproducible.
+
+The environment variable must be set before the first import: without it the wheels look
+up a telemetry host and write a device identifier.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from converters.arrays import Array
+from edgeops.errors import ConversionError
+
+_FAILURES = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    ort_errors.EPFail,
+)
+
+
+class OrtModel:
+    """A model loaded from bytes.
+
+    Args:
+        data: ONNX file.
+        optimize: Whether the runtime may rewrite the graph; without it every
+            quantize/dequantize pair is computed as written.
+        threads: More than one may change the order of sums, and so the last bits.
+
+    Raises:
+        ConversionError: The runtime refuses the model.
+    """
+
+    def __init__(self, data: bytes, *, optimize: bool = True, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
+        except _FAILURES as error:
+            raise ConversionError(f"ONNX Runtime refuses the model: {_sentence(error)}") from error
+        self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Return output name -> tensor for one sample.
+
+        Raises:
+            ConversionError: The model fails on this input.
+        """
+        names = list(outputs) if outputs is not None else list(self.outputs)
+        try:
+            results = self._session.run(names, dict(feeds))
+        except _FAILURES as error:
+            raise ConversionError(f"ONNX Runtime fails on a sample: {_sentence(error)}") from error
+        return dict(zip(names, results, strict=True))
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,1 @@
+"""Lowering of the normalised graph to TensorFlow Lite flatbuffers."""
