@@ -1,0 +1,1 @@
+"""Alembic scripts, forward only; run by `fleet.db.migrate`."""

@@ -1,0 +1,12 @@
+"""Run by Alembic; the connection comes from `fleet.db.migrate`, already in a transaction."""
+
+from alembic import context
+
+from fleet.db.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=False,  # the caller's transaction holds all migrations together
+)
+context.run_migrations()
