@@ -318,6 +318,8 @@ def opened(path: Path, workdir: Path) -> Iterator[Bundle]:
     if path.is_dir():
         yield open_folder(path)
         return
+    if not path.is_file():
+        raise StorageError(f"cannot read {path}: no such bundle folder or file")
     target = workdir / f"bundle-{secrets.token_hex(4)}"
     try:
         yield unpack(path, target)
