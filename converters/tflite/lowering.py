@@ -1,0 +1,304 @@
+"""Drive the lowering: one handler per ONNX operator writes TFLite operators.
+
+The same handlers write float and int8 files. What differs is where a value is stored:
+``Lowering.read`` and ``Lowering.write`` consult the quantization plan, so a handler asks
+for "input 0 in NHWC" and gets it in float or on its grid as the plan says.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from converters.arrays import Array
+from converters.graph import Graph, Node
+from converters.quant.operators import clip_bounds
+from converters.quant.plan import Grid, QuantPlan
+from converters.quant.planner import fused_activations
+from converters.tflite.layout import IMAGE_RANK, NHWC, Perm, Value, identity, is_same_order
+from converters.tflite.schema import FlatModel, Option
+from converters.tflite.versions import lowest_version
+from edgeops.errors import UnsupportedModelError
+
+FLOAT32: Final[np.dtype[np.generic]] = np.dtype(np.float32)
+INT8: Final[np.dtype[np.generic]] = np.dtype(np.int8)
+_STORABLE: Final = (np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64))
+
+_FUSED_NAMES: Final = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+
+SUGGESTION: Final = "the ONNX variant does not need it; or export the model with other operators"
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteModel:
+    """A lowered model.
+
+    Attributes:
+        data: The ``.tflite`` file.
+        input_layouts: By input name; images are ``nhwc`` whatever ONNX had, others ``none``.
+        input_shapes: As stored in the file.
+        operators: How often each TFLite operator occurs.
+    """
+
+    data: bytes
+    input_layouts: Mapping[str, str]
+    input_shapes: Mapping[str, tuple[int, ...]]
+    operators: Mapping[str, int]
+
+
+class Lowering:
+    """State of one lowering; handlers use its public methods only."""
+
+    def __init__(self, graph: Graph, plan: QuantPlan | None) -> None:
+        self.graph = graph
+        self._plan = plan
+        self._model = FlatModel()
+        self._values: dict[str, Value] = {}
+        self._views: dict[tuple[object, ...], Value] = {}
+        self._fused = fused_activations(graph)
+        self._by_name = {node.name: node for node in graph.nodes}
+        self._done: set[str] = set()
+
+    # -- what the plan says ------------------------------------------------------------
+
+    def is_integer(self, node: Node) -> bool:
+        """Whether ``node`` computes in int8."""
+        return self._plan is not None and node.name in self._plan.quantized
+
+    def grid(self, tensor: str) -> Grid:
+        """Return the grid of a tensor of an integer node."""
+        if self._plan is None or tensor not in self._plan.tensors:
+            raise UnsupportedModelError(
+                node=tensor, operator="tensor", reason="the quantization plan gives it no grid"
+            )
+        return self._plan.tensors[tensor]
+
+    # -- reading -----------------------------------------------------------------------
+
+    def constant(self, node: Node, index: int) -> Array:
+        """Return the constant input ``index`` of ``node``, or refuse the node."""
+        name = node.optional_input(index)
+        if name not in self.graph.constants:
+            raise node.refuse(f"input {index} must be a constant", SUGGESTION)
+        return self.graph.constants[name]
+
+    def layout_of(self, tensor: str) -> Perm:
+        """Return the layout that ``tensor`` is stored in now; constants adapt to any."""
+        value = self._values.get(tensor)
+        return value.perm if value is not None else identity(len(self.graph.shape(tensor)))
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether ``tensor`` is known at conversion time."""
+        return tensor in self.graph.constants
+
+    def read(self, node: Node, index: int = 0, perm: Perm | None = None) -> Value:
+        """Return input ``index`` of ``node`` in layout ``perm`` (``None``: as it is stored).
+
+        In an integer node the value lies on the plan's grid, else it is float.
+        """
+        name = node.inputs[index]
+        return self._view(name, perm, self.grid(name) if self.is_integer(node) else None)
+
+    def read_on(self, node: Node, index: int, perm: Perm | None, grid: Grid | None) -> Value:
+        """Return input ``index`` on a grid other than its own (Concat), or in float."""
+        return self._view(node.inputs[index], perm, grid)
+
+    def read_flat(self, node: Node, index: int = 0) -> Value:
+        """Return input ``index`` with its bytes in ONNX's order, moving none if they are."""
+        value = self.read(node, index)
+        order = identity(len(value.shape))
+        if is_same_order(value.shape, value.perm, order):
+            return value
+        return self.read(node, index, order)
+
+    def _view(self, name: str, perm: Perm | None, grid: Grid | None) -> Value:
+        if name in self.graph.constants:
+            return self._constant_value(name, perm, grid)
+        value = self._values[name]
+        if perm is not None and perm != value.perm:
+            value = self._cached(("layout", value.tensor, perm), lambda: self._reorder(value, perm))
+        if value.grid == grid:
+            return value
+        return self._cached(("grid", value.tensor, grid), lambda: self._regrid(value, grid))
+
+    def _cached(self, key: tuple[object, ...], make: Callable[[], Value]) -> Value:
+        if key not in self._views:
+            self._views[key] = make()
+        return self._views[key]
+
+    def _constant_value(self, name: str, perm: Perm | None, grid: Grid | None) -> Value:
+        array = self.graph.constants[name]
+        order = perm or identity(array.ndim)
+        return self.add_constant(name, array, order, grid)
+
+    def add_constant(self, name: str, array: Array, perm: Perm, grid: Grid | None = None) -> Value:
+        """Store ``array``, given in ONNX's order, in layout ``perm`` (and on ``grid``)."""
+        self._check_dtype(name, array.dtype)
+        stored = grid.quantize(array) if grid is not None else array
+        tensor = self._model.constant(name, stored.transpose(perm), grid)
+        return Value(tensor=tensor, shape=array.shape, perm=perm, dtype=array.dtype, grid=grid)
+
+    def raw_constant(self, name: str, array: Array, grid: Grid | None = None) -> int:
+        """Store ``array`` just as it is and return its index (weights, pads, shapes)."""
+        return self._model.constant(name, array, grid)
+
+    def _check_dtype(self, name: str, dtype: np.dtype[np.generic]) -> None:
+        if dtype not in _STORABLE:
+            raise UnsupportedModelError(
+                node=name,
+                operator="tensor",
+                reason=f"element type {dtype} is not supported",
+                suggestion="export the model in float32",
+            )
+
+    def _reorder(self, value: Value, perm: Perm) -> Value:
+        result = self.temporary(value.shape, perm, value.dtype, value.grid)
+        if is_same_order(value.shape, value.perm, perm):
+            self.emit_reshape(value, result)
+        else:
+            order = np.asarray([value.perm.index(axis) for axis in perm], np.int32)
+            self.emit(
+                "TRANSPOSE",
+                [value.tensor, self.raw_constant("order", order)],
+                result,
+                ("TransposeOptions", {}),
+            )
+        return result
+
+    def _regrid(self, value: Value, grid: Grid | None) -> Value:
+        result = self.temporary(value.shape, value.perm, value.dtype, grid)
+        if grid is None:
+            self.emit("DEQUANTIZE", [value.tensor], result, ("DequantizeOptions", {}), version=2)
+        else:
+            version = 1 if value.grid is None else 2
+            self.emit("QUANTIZE", [value.tensor], result, ("QuantizeOptions", {}), version=version)
+        return result
+
+    # -- writing -----------------------------------------------------------------------
+
+    def temporary(
+        self,
+        shape: Sequence[int],
+        perm: Perm,
+        dtype: np.dtype[np.generic] = FLOAT32,
+        grid: Grid | None = None,
+    ) -> Value:
+        """Return a new value that no ONNX name stands for."""
+        self._check_dtype("tensor", dtype)
+        shape = tuple(shape)
+        stored = tuple(shape[axis] for axis in perm)
+        kind = INT8 if grid is not None else dtype
+        tensor = self._model.tensor(
+            f"value_{len(self._views)}_{len(self._values)}", stored, kind, grid
+        )
+        return Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype, grid=grid)
+
+    def result(self, node: Node, perm: Perm, index: int = 0) -> tuple[Value, str]:
+        """Return a new value for output ``index`` of ``node``, and the activation to fuse.
+
+        Where runtimes compute the activation behind ``node`` inside its kernel, the value
+        stands for that activation's output, and its node is done.
+        """
+        name = node.outputs[index]
+        activation = "NONE"
+        follower = self._by_name.get(self._fused.get(node.name, ""))
+        if follower is not None and self.is_integer(follower) == self.is_integer(node):
+            bounds = clip_bounds(self.graph, follower)
+            if bounds in _FUSED_NAMES:
+                activation = _FUSED_NAMES[bounds]
+                name = follower.outputs[0]
+                self._done.add(follower.name)
+        return self.named(node, name, perm), activation
+
+    def named(self, node: Node, name: str, perm: Perm) -> Value:
+        """Return a new value for tensor ``name``, stored as the plan says for ``node``."""
+        shape, dtype = self.graph.shape(name), self.graph.dtype(name)
+        self._check_dtype(name, dtype)
+        grid = self.grid(name) if self.is_integer(node) else None
+        stored = tuple(shape[axis] for axis in perm)
+        tensor = self._model.tensor(name, stored, INT8 if grid is not None else dtype, grid)
+        value = Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype, grid=grid)
+        self._values[name] = value
+        return value
+
+    def alias(self, name: str, value: Value) -> None:
+        """Let tensor ``name`` be ``value``: nothing is computed."""
+        self._values[name] = value
+
+    def emit(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        result: Value | Sequence[Value],
+        options: tuple[str, Mapping[str, Option]] | None = None,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """Add an operator; its version is the lowest legal one unless given."""
+        results = [result] if isinstance(result, Value) else list(result)
+        integer = any(value.grid is not None for value in results)
+        number = version if version is not None else lowest_version(code, integer=integer)
+        self._model.operator(code, number, inputs, [v.tensor for v in results], options)
+
+    def emit_reshape(self, value: Value, result: Value) -> None:
+        """Add a RESHAPE: the same bytes under another shape."""
+        shape = np.asarray(result.stored_shape, np.int32)
+        self.emit(
+            "RESHAPE",
+            [value.tensor, self.raw_constant("shape", shape)],
+            result,
+            ("ReshapeOptions", {"newShape": result.stored_shape}),
+        )
+
+    # -- the whole ---------------------------------------------------------------------
+
+    def run(self, handlers: Mapping[str, "Handler"]) -> TfliteModel:
+        """Lower every node and return the file.
+
+        Raises:
+            UnsupportedModelError: A node has no TFLite form; it names the node.
+        """
+        inputs = {name: self._add_input(name) for name in self.graph.inputs}
+        for node in self.graph.nodes:
+            if node.name in self._done:
+                continue
+            handler = handlers.get(node.op) if not node.domain else None
+            if handler is None:
+                raise node.refuse("there is no TFLite form for this operator", SUGGESTION)
+            handler(self, node)
+        outputs = {name: self._add_output(name) for name in self.graph.outputs}
+        data = self._model.finish({name: value.tensor for name, value in inputs.items()}, outputs)
+        return TfliteModel(
+            data=data,
+            input_layouts={n: "nhwc" if v.perm == NHWC else "none" for n, v in inputs.items()},
+            input_shapes={name: value.stored_shape for name, value in inputs.items()},
+            operators=dict(sorted(Counter(self._model.operator_names()).items())),
+        )
+
+    def _add_input(self, name: str) -> Value:
+        shape, dtype = self.graph.shape(name), self.graph.dtype(name)
+        self._check_dtype(name, dtype)
+        perm = NHWC if len(shape) == IMAGE_RANK else identity(len(shape))
+        stored = tuple(shape[axis] for axis in perm)
+        tensor = self._model.tensor(name, stored, dtype, None)
+        value = Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype)
+        self._values[name] = value
+        return value
+
+    def _add_output(self, name: str) -> int:
+        value = self._view(name, identity(len(self.graph.shape(name))), None)
+        if name in self.graph.constants or value.tensor in self._given():
+            copy = self.temporary(value.shape, value.perm, value.dtype)
+            self.emit_reshape(value, copy)
+            value = copy
+        self._model.rename(value.tensor, name)
+        return value.tensor
+
+    def _given(self) -> set[int]:
+        return {self._values[name].tensor for name in self.graph.inputs}
+
+
+Handler: TypeAlias = Callable[[Lowering, Node], None]
+"""Writes one ONNX node; raises ``UnsupportedModelError`` for what it does not know."""

@@ -1,0 +1,164 @@
+"""Layers with weights: convolutions and dense layers."""
+
+import numpy as np
+
+from converters.arrays import Array
+from converters.attributes import AttributeReader
+from converters.graph import Node
+from converters.quant.plan import Grid
+from converters.tflite.layout import IMAGE_RANK, NHWC, Value, identity
+from converters.tflite.lowering import SUGGESTION, Lowering
+from converters.tflite.ops_shape import pad_image
+from converters.tflite.schema import Option
+from converters.tflite.windows import Window, window_of
+
+_MATRIX_RANK = 2
+
+
+def lower_conv(lowering: Lowering, node: Node) -> None:
+    """Write Conv as CONV_2D, or as DEPTHWISE_CONV_2D where every channel is a group."""
+    if len(lowering.graph.shape(node.inputs[0])) != IMAGE_RANK:
+        raise node.refuse("only two-dimensional convolutions are supported", SUGGESTION)
+    weights = lowering.constant(node, 1)
+    with AttributeReader(node) as attributes:
+        group = attributes.integer("group", 1)
+        window = window_of(
+            node,
+            attributes.integers("kernel_shape", weights.shape[2:]),
+            attributes.integers("strides", (1, 1)),
+            attributes.integers("dilations", (1, 1)),
+            attributes.integers("pads", (0, 0, 0, 0)),
+        )
+        attributes.only("auto_pad", "NOTSET")
+    channels = lowering.graph.shape(node.inputs[0])[1]
+    depthwise = group == channels and weights.shape[1] == 1 and group > 1
+    if group != 1 and not depthwise:
+        raise node.refuse(
+            f"{group} groups for {channels} channels: only 1 group or one per channel", SUGGESTION
+        )
+    source, padding = _padded(lowering, lowering.read(node, 0, NHWC), window)
+    if depthwise:
+        # [outputs, 1, height, width] -> [1, height, width, outputs]
+        code, order, channel_axis = "DEPTHWISE_CONV_2D", (1, 2, 3, 0), 3
+    else:
+        # [outputs, inputs, height, width] -> [outputs, height, width, inputs]
+        code, order, channel_axis = "CONV_2D", (0, 2, 3, 1), 0
+    weight = _weights(lowering, node, weights.transpose(order), channel_axis)
+    bias = _bias(lowering, node, weights.shape[0])
+    result, activation = lowering.result(node, NHWC)
+    fields: dict[str, Option] = {
+        "padding": padding,
+        "strideH": window.stride[0],
+        "strideW": window.stride[1],
+        "dilationHFactor": window.dilation[0],
+        "dilationWFactor": window.dilation[1],
+        "fusedActivationFunction": activation,
+    }
+    if depthwise:
+        fields["depthMultiplier"] = weights.shape[0] // channels
+    lowering.emit(
+        code,
+        [source.tensor, weight, bias],
+        result,
+        ("DepthwiseConv2DOptions" if depthwise else "Conv2DOptions", fields),
+        version=_depthwise_version(window, result) if depthwise else None,
+    )
+
+
+def _depthwise_version(window: Window, result: Value) -> int | None:
+    """Dilation came to float DEPTHWISE_CONV_2D with version 2; int8 (3) includes it."""
+    return 2 if window.dilation != (1, 1) and result.grid is None else None
+
+
+def _padded(lowering: Lowering, source: Value, window: Window) -> tuple[Value, str]:
+    size = (source.shape[2], source.shape[3])
+    if not window.is_padded:
+        return source, "VALID"
+    if window.is_same(size):
+        return source, "SAME"
+    return pad_image(lowering, source, window.pads_before, window.pads_after), "VALID"
+
+
+def _weights(lowering: Lowering, node: Node, stored: Array, channel_axis: int) -> int:
+    name = node.inputs[1]
+    if not lowering.is_integer(node):
+        return lowering.raw_constant(name, np.ascontiguousarray(stored).astype(np.float32))
+    planned = lowering.grid(name)
+    grid = Grid(
+        scale=planned.scale,
+        zero_point=planned.zero_point,
+        axis=None if planned.axis is None else channel_axis,
+        symmetric=True,
+    )
+    return lowering.raw_constant(name, grid.quantize(stored), grid)
+
+
+def _bias(lowering: Lowering, node: Node, channels: int) -> int:
+    name = node.optional_input(2)
+    if not name:
+        return lowering.raw_constant(f"{node.name}_bias", np.zeros(channels, np.float32))
+    values = lowering.constant(node, 2)
+    if values.shape != (channels,):
+        raise node.refuse(f"its bias has the shape {values.shape}, not ({channels},)")
+    if not lowering.is_integer(node):
+        return lowering.raw_constant(name, values.astype(np.float32))
+    grid = lowering.grid(name)
+    return lowering.raw_constant(name, grid.quantize(values), grid)
+
+
+def lower_gemm(lowering: Lowering, node: Node) -> None:
+    """Write a dense layer ``x W' + b`` as FULLY_CONNECTED."""
+    with AttributeReader(node) as attributes:
+        attributes.only("transB", 1)
+        attributes.only("transA", 0)
+        attributes.only("alpha", 1.0)
+        attributes.only("beta", 1.0)
+    weights = lowering.constant(node, 1)
+    if node.attributes.get("transB", 0) != 1 or weights.ndim != _MATRIX_RANK:
+        raise node.refuse("its weights are not constant rows, one per output", SUGGESTION)
+    source = lowering.read(node, 0, identity(2))
+    weight = _weights(lowering, node, weights, 0)
+    bias = _bias(lowering, node, weights.shape[0])
+    result, activation = lowering.result(node, identity(2))
+    _fully_connected(lowering, [source.tensor, weight, bias], result, activation, keep=False)
+
+
+def lower_matmul(lowering: Lowering, node: Node) -> None:
+    """Write a product with constant weights as FULLY_CONNECTED, others as BATCH_MATMUL."""
+    with AttributeReader(node):
+        pass  # MatMul has no attributes
+    rank = len(lowering.graph.shape(node.inputs[0]))
+    second = lowering.graph.shape(node.inputs[1])
+    if (
+        lowering.is_constant(node.inputs[1])
+        and len(second) == _MATRIX_RANK
+        and rank >= _MATRIX_RANK
+    ):
+        weights = lowering.constant(node, 1)
+        source = lowering.read(node, 0, identity(rank))
+        weight = _weights(lowering, node, weights.T, 0)
+        result, activation = lowering.result(node, identity(rank))
+        _fully_connected(lowering, [source.tensor, weight, -1], result, activation, keep=True)
+        return
+    if rank != len(second) or not _MATRIX_RANK <= rank <= IMAGE_RANK:
+        raise node.refuse("its factors have different numbers of axes", SUGGESTION)
+    first, other = (lowering.read(node, i, identity(rank)) for i in (0, 1))
+    result = lowering.named(node, node.outputs[0], identity(rank))
+    lowering.emit(
+        "BATCH_MATMUL",
+        [first.tensor, other.tensor],
+        result,
+        ("BatchMatMulOptions", {"adjX": False, "adjY": False}),
+    )
+
+
+def _fully_connected(
+    lowering: Lowering, inputs: list[int], result: Value, activation: str, *, keep: bool
+) -> None:
+    lowering.emit(
+        "FULLY_CONNECTED",
+        inputs,
+        result,
+        ("FullyConnectedOptions", {"fusedActivationFunction": activation, "keepNumDims": keep}),
+        version=5 if keep and result.grid is None else None,
+    )

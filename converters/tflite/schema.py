@@ -1,0 +1,186 @@
+"""The one place that touches flatbuffers and the TFLite schema classes.
+
+The schema module comes with ``ai-edge-litert``; it is generated, untyped code, so its
+objects stay inside this module.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from converters.arrays import Array
+from converters.quant.plan import Grid
+
+Option: TypeAlias = bool | int | float | str | tuple[int, ...]
+
+MODEL_VERSION: Final = 3
+FILE_IDENTIFIER: Final = b"TFL3"
+DATA_ALIGNMENT: Final = 16
+"""What the schema demands for constant data; SIMD loads on ARM rely on it."""
+
+_TYPES: Final[Mapping[np.dtype[np.generic], int]] = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int64): schema.TensorType.INT64,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
+}
+
+_ENUM_OPTIONS: Final[Mapping[str, Any]] = {
+    "padding": schema.Padding,
+    "fusedActivationFunction": schema.ActivationFunctionType,
+}
+
+_LAST_OLD_CODE: Final = 127
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # untyped base class
+    """A builder that puts byte vectors, which hold constants, on aligned offsets."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803 - the library's names
+        wanted = max(alignment, DATA_ALIGNMENT) if elemSize == 1 else alignment
+        return int(super().StartVector(elemSize, numElems, wanted))
+
+
+@dataclass(slots=True)
+class FlatModel:
+    """A TFLite model in the making: tensors, operators, then bytes."""
+
+    _tensors: list[Any] = field(default_factory=list)
+    _operators: list[Any] = field(default_factory=list)
+    _buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])
+    _codes: dict[tuple[str, int], int] = field(default_factory=dict)
+    _constants: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def tensor(
+        self, name: str, shape: Sequence[int], dtype: np.dtype[np.generic], grid: Grid | None
+    ) -> int:
+        """Add an activation and return its index.
+
+        Args:
+            name: For people and for inputs and outputs.
+            shape: As stored.
+            dtype: One of float32, int32, int64, int8, bool.
+            grid: Of an int8 tensor; its axis counts stored axes.
+        """
+        tensor = schema.TensorT()
+        tensor.name = name
+        tensor.shape = [int(size) for size in shape]
+        tensor.type = _TYPES[dtype]
+        tensor.buffer = 0
+        if grid is not None:
+            tensor.quantization = _quantization(grid)
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def constant(self, name: str, value: Array, grid: Grid | None = None) -> int:
+        """Add a constant, or return the index of an equal one."""
+        data = np.ascontiguousarray(value).tobytes()
+        key = (data, value.shape, value.dtype.str, grid)
+        if key in self._constants:
+            return self._constants[key]
+        index = self.tensor(name, value.shape, value.dtype, grid)
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(data, np.uint8)
+        self._tensors[index].buffer = len(self._buffers)
+        self._buffers.append(buffer)
+        self._constants[key] = index
+        return index
+
+    def operator(
+        self,
+        code: str,
+        version: int,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: tuple[str, Mapping[str, Option]] | None,
+    ) -> None:
+        """Add an operator.
+
+        Args:
+            code: Name in the schema's ``BuiltinOperator``.
+            version: Lowest version of the kernel that does what is asked.
+            inputs: Tensor indices; -1 is an input left out.
+            outputs: Tensor indices.
+            options: Name of the options table and its fields.
+        """
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
+        operator.inputs, operator.outputs = list(inputs), list(outputs)
+        if options is not None:
+            kind, fields = options
+            table = getattr(schema, f"{kind}T")()
+            for name, value in fields.items():
+                if not hasattr(table, name):
+                    raise AttributeError(f"{kind} has no field {name}")
+                setattr(table, name, _plain(name, value))
+            operator.builtinOptions = table
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+        self._operators.append(operator)
+
+    def rename(self, tensor: int, name: str) -> None:
+        """Give an output the name that the model's user knows."""
+        self._tensors[tensor].name = name
+
+    def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
+        """Return the file; the same calls give the same bytes."""
+        graph = schema.SubGraphT()
+        graph.name = "main"
+        graph.tensors, graph.operators = self._tensors, self._operators
+        graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
+        model = schema.ModelT()
+        model.version = MODEL_VERSION
+        model.description = "edgeops"
+        model.subgraphs, model.buffers = [graph], self._buffers
+        model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
+        model.signatureDefs = [_signature(inputs, outputs)]
+        builder = _AlignedBuilder(1 << 16)
+        builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def operator_names(self) -> list[str]:
+        """Return the operators in order, by name."""
+        names = {index: code for (code, _), index in self._codes.items()}
+        return [names[operator.opcodeIndex] for operator in self._operators]
+
+
+def _plain(name: str, value: Option) -> Any:  # noqa: ANN401 - what the generated classes take
+    if isinstance(value, str):
+        return getattr(_ENUM_OPTIONS[name], value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _quantization(grid: Grid) -> Any:  # noqa: ANN401 - a generated class
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = list(grid.scale)
+    quantization.zeroPoint = list(grid.zero_point)
+    quantization.quantizedDimension = grid.axis or 0
+    return quantization
+
+
+def _operator_code(code: str, version: int) -> Any:  # noqa: ANN401 - a generated class
+    entry = schema.OperatorCodeT()
+    entry.builtinCode = getattr(schema.BuiltinOperator, code)
+    # Old runtimes read the one-byte field, new ones the larger of both.
+    entry.deprecatedBuiltinCode = min(entry.builtinCode, _LAST_OLD_CODE)
+    entry.version = version
+    return entry
+
+
+def _signature(inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:  # noqa: ANN401 - a generated class
+    signature = schema.SignatureDefT()
+    signature.signatureKey = "serving_default"
+    signature.subgraphIndex = 0
+    signature.inputs = [_tensor_map(name, index) for name, index in inputs.items()]
+    signature.outputs = [_tensor_map(name, index) for name, index in outputs.items()]
+    return signature
+
+
+def _tensor_map(name: str, index: int) -> Any:  # noqa: ANN401 - a generated class
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    return entry
