@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from edgeops.clock import Clock
 
+Number = float
+"""Another name for ``float`` where a field of that name stands beside it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
@@ -52,12 +55,12 @@ class ModelFigures:
 
     name: str
     metric: str
-    float: float
-    int8: float
+    float: Number
+    int8: Number
     float_bytes: int
     int8_bytes: int
-    float_ms: float
-    int8_ms: float
+    float_ms: Number
+    int8_ms: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
