@@ -303,17 +303,7 @@ def _types(values: Sequence[onnx.ValueInfoProto]) -> dict[str, TensorType]:
 
 
 def _to_model(graph: Graph) -> onnx.ModelProto:
-    nodes = [
-        onnx.helper.make_node(
-            node.op,
-            list(node.inputs),
-            list(node.outputs),
-            name=node.name,
-            domain=node.domain,
-            **{name: _value(value) for name, value in sorted(node.attributes.items())},
-        )
-        for node in graph.nodes
-    ]
+    nodes = [_node(node) for node in graph.nodes]
     constants = [
         onnx.numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
         for name, value in sorted(graph.constants.items())
@@ -332,6 +322,18 @@ def _to_model(graph: Graph) -> onnx.ModelProto:
         ir_version=IR_VERSION if graph.opset <= TARGET_OPSET else 10,
         producer_name="edgeops",
     )
+
+
+def _node(node: Node) -> onnx.NodeProto:
+    proto = onnx.helper.make_node(
+        node.op, list(node.inputs), list(node.outputs), name=node.name, domain=node.domain
+    )
+    for name, value in sorted(node.attributes.items()):
+        # An empty list has no element to tell its kind; all such lists are whole numbers.
+        empty = isinstance(value, tuple) and not value
+        kind = onnx.AttributeProto.INTS if empty else None
+        proto.attribute.append(onnx.helper.make_attribute(name, _value(value), attr_type=kind))
+    return proto
 
 
 def _value(value: Attribute) -> onnx.TensorProto | list[int | float | str] | int | float | str:
@@ -383,12 +385,8 @@ def evaluate(node: Node, opset: int, inputs: Sequence[Array | None]) -> list[Arr
     names = [
         name if value is not None else "" for name, value in zip(node.inputs, inputs, strict=True)
     ]
-    proto = onnx.helper.make_node(
-        node.op,
-        names,
-        [name or f"unused_{number}" for number, name in enumerate(node.outputs)],
-        **{name: _value(value) for name, value in sorted(node.attributes.items())},
-    )
+    outputs = tuple(name or f"unused_{number}" for number, name in enumerate(node.outputs))
+    proto = _node(replace(node, inputs=tuple(names), outputs=outputs))
     feeds = {name: value for name, value in zip(names, inputs, strict=True) if name}
     graph = onnx.helper.make_graph(
         [proto],

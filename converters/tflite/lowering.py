@@ -216,6 +216,8 @@ class Lowering:
         """Return a new value for tensor ``name``, stored as the plan says for ``node``."""
         shape, dtype = self.graph.shape(name), self.graph.dtype(name)
         self._check_dtype(name, dtype)
+        if 0 in shape:
+            raise node.refuse("its output is empty", SUGGESTION)
         grid = self.grid(name) if self.is_integer(node) else None
         stored = tuple(shape[axis] for axis in perm)
         tensor = self._model.tensor(name, stored, INT8 if grid is not None else dtype, grid)

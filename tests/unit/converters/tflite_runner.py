@@ -1,0 +1,31 @@
+"""Run a lowered model with LiteRT, feeding ONNX's layouts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from converters.arrays import Array
+from converters.tflite.lowering import TfliteModel
+
+
+class TfliteRunner:
+    """A loaded ``TfliteModel``; inputs are given in ONNX's order."""
+
+    def __init__(self, model: TfliteModel) -> None:
+        self._model = model
+        self._interpreter = Interpreter(model_content=model.data, num_threads=1)
+        self._interpreter.allocate_tensors()
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Return output name -> tensor."""
+        for detail in self._interpreter.get_input_details():
+            value = feeds[detail["name"]]
+            if self._model.input_layouts[detail["name"]] == "nhwc":
+                value = value.transpose(0, 2, 3, 1)
+            self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(value))
+        self._interpreter.invoke()
+        return {
+            detail["name"]: np.asarray(self._interpreter.get_tensor(detail["index"]))
+            for detail in self._interpreter.get_output_details()
+        }
