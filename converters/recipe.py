@@ -1,0 +1,133 @@
+"""Recipes: everything a conversion needs, in one YAML document; flags are laid over it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from converters.metrics import Metric
+from edgeops import yamldoc
+from edgeops.contracts.manifest import Card, Task
+from edgeops.contracts.preprocess import ColorOrder, Step
+from edgeops.contracts.scalars import Dim, Layout, Name, Precision, Ratio, Runtime, Version
+from edgeops.errors import UsageError
+
+DEFAULT_SAMPLES: Final = 100
+DEFAULT_MAX_DROP: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeInput:
+    """What the model's input expects.
+
+    Attributes:
+        layout: Axis order of the *ONNX* input; empty axes order for anything but images.
+        color: Channel order of the samples in the data files.
+        preprocess: Steps from a raw sample to the tensor.
+    """
+
+    layout: Layout = "none"
+    color: ColorOrder = "rgb"
+    preprocess: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationData:
+    """Representative samples for choosing scales; labels are not used."""
+
+    data: str
+    samples: Annotated[int, Meta(ge=1, le=10_000)] = DEFAULT_SAMPLES
+    seed: Annotated[int, Meta(ge=0)] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationData:
+    """Data that every variant is judged on.
+
+    Attributes:
+        metric: ``None`` takes what fits the task.
+        max_drop: Largest accepted loss of the metric against the float original, 0-1.
+    """
+
+    data: str
+    metric: Metric | None = None
+    max_drop: Ratio = DEFAULT_MAX_DROP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One model file to make."""
+
+    runtime: Runtime
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything a conversion needs.
+
+    Attributes:
+        model: Path of the float ONNX model; relative to the recipe's folder.
+        serial: Whole number that only grows from release to release of a name.
+        raw: Data files hold tensors: pre-processing has been done.
+        shapes: Input shapes by name, where the model leaves more than the batch open.
+    """
+
+    model: str
+    name: Name
+    version: Version
+    task: Task
+    serial: Annotated[int, Meta(ge=1)] = 1
+    input: RecipeInput = field(default_factory=RecipeInput)
+    calibration: CalibrationData | None = None
+    evaluation: EvaluationData | None = None
+    outputs: tuple[Output, ...] = (Output(runtime="onnx", precision="float32"),)
+    card: Card = field(default_factory=Card)
+    raw: bool = False
+    shapes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    activations: Literal["uint8", "int8"] = "uint8"
+
+    def __post_init__(self) -> None:
+        if not self.outputs:
+            raise ValueError("Expected at least one output")
+        kinds = [(output.runtime, output.precision) for output in self.outputs]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("Expected outputs that differ in runtime or precision")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRecipe:
+    """A recipe and the folder that its paths start from."""
+
+    recipe: Recipe
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """Return the path that ``name`` means."""
+        return self.folder / name
+
+    @property
+    def model(self) -> Path:
+        """Return the path of the model file."""
+        return self.path(self.recipe.model)
+
+
+def load_recipe(path: Path | None, overrides: Mapping[str, str]) -> LoadedRecipe:
+    """Return the recipe at ``path`` with ``overrides`` (dotted key -> YAML text) laid over it.
+
+    Without a file the overrides are the whole recipe, and paths start from the working
+    folder.
+
+    Raises:
+        StorageError: The file cannot be read.
+        FaultyDocumentError: Anything is wrong with it; all faults are listed.
+        UsageError: There is neither a file nor enough flags.
+    """
+    if path is not None:
+        return LoadedRecipe(yamldoc.load(path, Recipe, overrides=overrides), path.parent)
+    missing = [key for key in ("model", "name", "version", "task") if key not in overrides]
+    if missing:
+        raise UsageError(f"without --recipe, the {' and '.join(missing)} must be given by flags")
+    return LoadedRecipe(yamldoc.parse(b"", Recipe, name="flags", overrides=overrides), Path())
