@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, STDOUT, Process
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from fleet.broker.server import is_loopback
 logger = logging.getLogger(__name__)
 
 READY_S: Final = 10.0
+SILENT_READY_S: Final = 2.0
+"""Alive and accepting for so long counts as ready, should a Mosquitto word its log otherwise."""
 POLL_S: Final = 0.02
 GRACE_S: Final = 5.0
 FIRST_BACKOFF_S: Final = 0.2
@@ -29,6 +32,8 @@ STEADY_S: Final = 60.0
 """A broker that lived this long had recovered: the next back-off starts small again."""
 PORT_ATTEMPTS: Final = 5
 LONGEST_LOG_LINE: Final = 500
+READY_LINE: Final = re.compile(r"^listening |mosquitto version \S+ running")
+"""Only the broker's own word proves that it is not somebody else who answers on the port."""
 
 
 class BrokerKind(StrEnum):
@@ -100,7 +105,7 @@ class BrokerChild:
         """
         self._stopping.clear()
         if self.kind is BrokerKind.EXTERNAL:
-            await self._until_accepting(self._port, None)
+            await self._until_accepting(self._port)
             return self._host, self._port
         attempts = PORT_ATTEMPTS if self._port == 0 else 1
         for attempt in range(1, attempts + 1):
@@ -149,13 +154,14 @@ class BrokerChild:
 
     async def _launch(self, port: int) -> None:
         self._process = process = await asyncio.create_subprocess_exec(
-            *self._command(port), stdin=PIPE, stdout=DEVNULL, stderr=PIPE
+            *self._command(port), stdin=PIPE, stdout=PIPE, stderr=STDOUT
         )
-        drain = asyncio.create_task(_log_lines(process), name=f"broker-log-{process.pid}")
+        ready = asyncio.Event()
+        drain = asyncio.create_task(_log_lines(process, ready), name=f"broker-log-{process.pid}")
         self._drains.add(drain)
         drain.add_done_callback(self._drains.discard)
         try:
-            await self._until_accepting(port, process)
+            await self._until_ready(port, process, ready)
         except BaseException:  # also when the caller is cancelled: no process is left behind
             await self._end_process()
             raise
@@ -181,17 +187,24 @@ class BrokerChild:
             *([] if is_loopback(self._host) else ["--allow-remote"]),
         ]  # fmt: skip
 
-    async def _until_accepting(self, port: int, process: Process | None) -> None:
+    async def _until_ready(self, port: int, process: Process, ready: asyncio.Event) -> None:
+        waits = {asyncio.create_task(process.wait()), asyncio.create_task(ready.wait())}
+        try:
+            await asyncio.wait(waits, timeout=SILENT_READY_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if process.returncode is None:
+            await self._until_accepting(port)
+        if process.returncode is not None:
+            raise TransportError(
+                f"the {self.kind} broker for {self._host}:{port} ended at once, status "
+                f"{process.returncode}: its last words are in the log"
+            )
+
+    async def _until_accepting(self, port: int) -> None:
         deadline_s = self._clock.monotonic() + READY_S
-        while True:
-            accepts = await _accepts(self._host, port)
-            if process is not None and process.returncode is not None:
-                raise TransportError(
-                    f"the {self.kind} broker ended at once, status {process.returncode}: its last "
-                    "words are in the log"
-                )
-            if accepts:
-                return
+        while not await _accepts(self._host, port):
             if self._clock.monotonic() > deadline_s:
                 raise TransportError(
                     f"the {self.kind} broker does not accept connections on {self._host}:{port} "
@@ -235,9 +248,9 @@ class BrokerChild:
             process.stdin.close()
 
 
-async def _log_lines(process: Process) -> None:
+async def _log_lines(process: Process, ready: asyncio.Event) -> None:
     """Move what the broker says into our log, so that its pipe never fills."""
-    stream = process.stderr
+    stream = process.stdout
     if stream is None:
         return
     while True:
@@ -248,6 +261,8 @@ async def _log_lines(process: Process) -> None:
         if not line:
             return
         text = line.decode(errors="replace").rstrip()[:LONGEST_LOG_LINE]
+        if READY_LINE.search(text):
+            ready.set()
         logger.info("broker %d: %s", process.pid, text)
 
 

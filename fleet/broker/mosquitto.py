@@ -51,7 +51,6 @@ def write_config(
         f"max_queued_messages {limits.max_queued_messages}",  # 1000 would drop most of a burst
         f"max_queued_bytes {limits.max_queued_bytes}",
         f"max_inflight_messages {limits.max_inflight}",
-        f"message_size_limit {limits.max_packet_bytes}",
         f"max_packet_size {limits.max_packet_bytes}",
         f"max_connections {limits.max_connections}",
         "max_keepalive 65535",
@@ -61,6 +60,7 @@ def write_config(
         "log_type error",
         "log_type warning",
         "log_type notice",
+        "log_type information",  # says when it is ready
         "connection_messages false",
     ]
     if os.geteuid() == 0:

@@ -36,6 +36,9 @@ class PacketType(IntEnum):
     DISCONNECT = 14
 
 
+_KINDS: Final = {int(kind): kind for kind in PacketType}
+
+
 class ConnectCode(IntEnum):
     """What a CONNACK says."""
 
@@ -220,6 +223,8 @@ class Decoder:
     def _next_span(self, start: int) -> tuple[int, int] | None:
         """Return where the body of the packet at ``start`` begins and ends, if it is all here."""
         buffer = self._buffer
+        if start < len(buffer):
+            check_first_byte(buffer[start])  # at once: who speaks HTTP shall not wait for more
         length = 0
         for index in range(LONGEST_LENGTH_FIELD):
             at = start + 1 + index
@@ -294,21 +299,31 @@ def decode(first: int, body: bytes) -> Packet:
     Raises:
         PacketError: A field breaks the standard, or the packet belongs to QoS 2's handshake.
     """
-    kind, flags = first >> 4, first & 0x0F
-    if kind == PacketType.PUBLISH:
-        return _decode_publish(flags, body)
-    wanted = 2 if kind in {PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE} else 0
-    try:
-        place = PacketType(kind).name.lower()
-    except ValueError as error:
-        raise PacketError("packet.type", f"{kind} is not served") from error
-    if flags != wanted:
-        raise PacketError(f"{place}.flags", f"{flags:#x}, must be {wanted:#x}")  # [2.2.2-2]
-    reader = _Reader(body, place)
-    packet = _decode_plain(PacketType(kind), reader)
+    kind = check_first_byte(first)
+    if kind is PacketType.PUBLISH:
+        return _decode_publish(first & 0x0F, body)
+    reader = _Reader(body, kind.name.lower())
+    packet = _decode_plain(kind, reader)
     if not isinstance(packet, ForeignConnect):
         reader.finish()
     return packet
+
+
+def check_first_byte(first: int) -> PacketType:
+    """Return the kind of packet that starts with this byte.
+
+    Raises:
+        PacketError: We serve no such packet, or its flags are not those it must have [2.2.2-2].
+    """
+    kind = _KINDS.get(first >> 4)
+    if kind is None:
+        raise PacketError("packet.type", f"{first >> 4} is not served")
+    if kind is PacketType.PUBLISH:
+        return kind
+    wanted = 2 if kind in {PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE} else 0
+    if first & 0x0F != wanted:
+        raise PacketError(f"{kind.name.lower()}.flags", f"{first & 0x0F:#x}, must be {wanted:#x}")
+    return kind
 
 
 def _decode_plain(kind: PacketType, reader: _Reader) -> Packet:  # noqa: PLR0911 one per kind

@@ -29,9 +29,7 @@ from fleet.broker.packets import (
 )
 
 LIMIT = 1 << 20
-TEXT = st.text(
-    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40
-)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 TOPIC = TEXT.map(lambda t: t.replace("+", "p").replace("#", "h")).filter(bool)
 FILTER = st.lists(st.sampled_from(["a", "ü", "", "+"]), min_size=1, max_size=5).map("/".join)
 FILTERS = FILTER.filter(bool)
@@ -59,9 +57,7 @@ PUBLISH = st.builds(
 PACKETS: st.SearchStrategy[Packet] = st.one_of(
     CONNECT,
     PUBLISH,
-    st.builds(
-        Connack, code=st.sampled_from(list(ConnectCode)), session_present=st.booleans()
-    ),
+    st.builds(Connack, code=st.sampled_from(list(ConnectCode)), session_present=st.booleans()),
     st.builds(Puback, PACKET_ID),
     st.builds(
         Subscribe, PACKET_ID, st.lists(st.tuples(FILTERS, QOS), min_size=1, max_size=4).map(tuple)

@@ -1,7 +1,5 @@
 """Queues, windows and sessions: bounded, in order, and nothing for the wrong client."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from fleet.broker.acl import UNRESTRICTED, Permissions, parse_acl
@@ -60,14 +58,16 @@ class Bench:
         session.resume()
         return session, link, present
 
-    def publish(self, *payloads: bytes, topic: str = "t", qos: int = 1, retain: bool = False) -> None:
+    def publish(
+        self, *payloads: bytes, topic: str = "t", qos: int = 1, retain: bool = False
+    ) -> None:
         for payload in payloads:
             self.router.publish(topic=topic, payload=payload, qos=qos, retain=retain)
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    yield Bench(max_inflight=2, max_queued_messages=3)
+def bench() -> Bench:
+    return Bench(max_inflight=2, max_queued_messages=3)
 
 
 def test_the_window_holds_back_and_acknowledgements_open_it(bench: Bench) -> None:
