@@ -1,0 +1,158 @@
+"""Opening a database that may be damaged: set it aside, save what can be read, start fresh.
+
+A device with a broken outbox still watches and alerts; it never refuses to start over it.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from agent.outbox.disk_error import is_damage
+from agent.outbox.limits import OutboxLimits
+from agent.outbox.store import Store
+from edgeops import codec
+from edgeops.contracts.alert import AlertEvent
+from edgeops.contracts.telemetry import Window
+from edgeops.durable import sync_folder
+from edgeops.errors import ContractError
+from edgeops.failpoint import hit
+
+logger = logging.getLogger(__name__)
+
+KEPT_COPIES: Final = 2
+"""Damaged databases kept for people to look at; older ones go, for the disk is bounded."""
+
+_SIDE_FILES: Final = ("", "-wal", "-shm")
+
+
+def open_store(path: Path, *, boot: str, limits: OutboxLimits) -> tuple[Store, tuple[str, ...]]:
+    """Return an open database and what had to be done for it, in sentences.
+
+    Raises:
+        sqlite3.Error: The disk does not let us have any database now.
+        OSError: Likewise.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _unsalvaged(path)
+    try:
+        store = Store(path, boot=boot, limits=limits)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        unfinished = set_aside(path)
+        logger.warning("outbox %s is damaged (%s); set aside as %s", path, error, unfinished.name)
+        store = Store(path, boot=boot, limits=limits)
+    if unfinished is None:
+        return store, ()
+    store.close()
+    hit("outbox.before_salvage")
+    saved = _salvage(unfinished, path)
+    _marker(unfinished).unlink(missing_ok=True)
+    notice = (
+        f"the outbox was damaged and set aside as {unfinished.name}; {saved} of its rows were saved"
+    )
+    return Store(path, boot=boot, limits=limits), (notice,)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged database; return its new path. Only the newest copies are kept."""
+    number = max((_number(copy) for copy in _copies(path)), default=0) + 1
+    target = path.with_name(f"{path.name}.corrupt-{number}")
+    # The marker stands before the rename, so that a cut in between does not lose the salvage.
+    _marker(target).touch()
+    for side in _SIDE_FILES:
+        with suppress(FileNotFoundError):
+            Path(f"{path}{side}").replace(f"{target}{side}")
+    sync_folder(path.parent)
+    for old in sorted(_copies(path), key=_number)[:-KEPT_COPIES]:
+        for side in _SIDE_FILES:
+            Path(f"{old}{side}").unlink(missing_ok=True)
+    return target
+
+
+def _copies(path: Path) -> list[Path]:
+    return [copy for copy in path.parent.glob(f"{path.name}.corrupt-*") if copy.name[-1].isdigit()]
+
+
+def _number(copy: Path) -> int:
+    tail = copy.name.rpartition("-")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def _marker(copy: Path) -> Path:
+    return copy.with_name(f"{copy.name}.unsalvaged")
+
+
+def _unsalvaged(path: Path) -> Path | None:
+    waiting = [copy for copy in _copies(path) if _marker(copy).exists()]
+    return max(waiting, key=_number, default=None)
+
+
+def _salvage(damaged: Path, target: Path) -> int:
+    """Copy every row that can still be read and still makes sense; return how many.
+
+    Copying twice is harmless: rows that are there already stay as they are.
+    """
+    saved = 0
+    with closing(sqlite3.connect(target, isolation_level=None, timeout=2)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        for event_id, body, acked in _rows(damaged, "alert", "id", "event_id, body, acked"):
+            if _is_alert(body):
+                saved += db.execute(
+                    "INSERT OR IGNORE INTO alert(event_id, body, acked) VALUES (?, ?, ?)",
+                    (event_id, body, acked),
+                ).rowcount
+        for key, value in _rows(damaged, "kv", "key", "key, value"):
+            saved += db.execute("INSERT OR IGNORE INTO kv VALUES (?, ?)", (key, value)).rowcount
+        streams = set()
+        for row in _rows(damaged, "stream", "id", "id, boot, name, shed"):
+            db.execute("INSERT OR IGNORE INTO stream VALUES (?, ?, ?, ?)", row)
+            streams.add(row[0])
+        for stream, seq, body in _rows(damaged, "window", "id", "stream, seq, body"):
+            # A window whose stream is lost has no name to go home under.
+            if stream in streams and _is_window(body):
+                saved += db.execute(
+                    "INSERT OR IGNORE INTO window(stream, seq, body) VALUES (?, ?, ?)",
+                    (stream, seq, body),
+                ).rowcount
+        hit("outbox.before_salvage_commit")
+        db.execute("COMMIT")
+    return saved
+
+
+def _rows(path: Path, table: str, key: str, columns: str) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a damaged table from both ends, as far as they can be read."""
+    seen = set()
+    for order in ("ASC", "DESC"):
+        found: list[tuple[object, ...]] = []
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+                # Names are our own constants; nothing foreign is in the statement.
+                statement = f"SELECT {key}, {columns} FROM {table} ORDER BY {key} {order}"  # noqa: S608
+                for row in db.execute(statement):
+                    found.append(row)
+                    if len(found) > 1_000_000:  # noqa: PLR2004  # bounded, whatever the file claims
+                        break
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+            logger.info("salvage of %s from %s stopped: %s", table, path.name, error)
+        for row in found if order == "ASC" else reversed(found):
+            if row[0] not in seen:
+                seen.add(row[0])
+                yield row[1:]
+
+
+def _is_alert(body: object) -> bool:
+    try:
+        return isinstance(body, bytes) and bool(codec.decode(body, AlertEvent, where="alert"))
+    except ContractError:
+        return False
+
+
+def _is_window(body: object) -> bool:
+    try:
+        return isinstance(body, bytes) and bool(codec.decode(body, Window, where="window"))
+    except ContractError:
+        return False
