@@ -9,6 +9,7 @@ EdgeOpsError
 ├── ConversionError       a model could not be converted within its budget
 │   └── UnsupportedModelError   an operator or attribute that we do not lower
 ├── InferenceError        a model could not be loaded or run here
+│   └── BadOutputError    its outputs hold NaN, infinity or an impossible class
 ├── SourceError           a camera, file or sensor could not be read
 ├── StorageError          a file or database could not be read or written
 ├── TransportError        a broker or server could not be reached; worth a retry
@@ -107,6 +108,12 @@ class InferenceError(EdgeOpsError):
 
     code = "inference"
     exit_status = 70
+
+
+class BadOutputError(InferenceError):
+    """A model ran, but its outputs cannot be trusted: NaN, infinity or an impossible class."""
+
+    code = "bad-output"
 
 
 class SourceError(EdgeOpsError):
