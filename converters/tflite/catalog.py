@@ -6,7 +6,8 @@ from typing import Final
 from converters.graph import Graph
 from converters.quant.plan import QuantPlan
 from converters.tflite import ops_elementwise, ops_layers, ops_pool, ops_resize, ops_shape
-from converters.tflite.lowering import Handler, Lowering, TfliteModel
+from converters.tflite.lowering import Handler, Lowering, TfliteModel, WeightForm
+from edgeops.contracts.scalars import Layout
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "Abs": ops_elementwise.lower_unary,
@@ -54,13 +55,25 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 }
 
 
-def lower_to_tflite(graph: Graph, plan: QuantPlan | None = None) -> TfliteModel:
+def lower_to_tflite(
+    graph: Graph,
+    plan: QuantPlan | None = None,
+    *,
+    weights: WeightForm = "float32",
+    image_layout: Layout = "nchw",
+) -> TfliteModel:
     """Return the TFLite file for ``graph``: float32, or as ``plan`` says.
 
-    Inputs with four axes are stored NHWC, outputs keep ONNX's axes. Inputs and outputs are
-    float32 in both cases; an integer file quantizes and dequantizes at its edges.
+    Outputs keep ONNX's axes. Inputs and outputs are float32 in all cases; an integer file
+    quantizes and dequantizes at its edges.
+
+    Args:
+        graph: A normalised graph.
+        plan: Which nodes compute in int8, and how; ``None`` for none.
+        weights: How the weights of float layers are stored.
+        image_layout: What the ONNX inputs with four axes are; ``nchw`` becomes NHWC.
 
     Raises:
         UnsupportedModelError: A node has no TFLite form; the error names it.
     """
-    return Lowering(graph, plan).run(HANDLERS)
+    return Lowering(graph, plan, weights=weights, image_layout=image_layout).run(HANDLERS)

@@ -8,7 +8,7 @@ for "input 0 in NHWC" and gets it in float or on its grid as the plan says.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -20,11 +20,16 @@ from converters.quant.planner import fused_activations
 from converters.tflite.layout import IMAGE_RANK, NHWC, Perm, Value, identity, is_same_order
 from converters.tflite.schema import FlatModel, Option
 from converters.tflite.versions import lowest_version
+from edgeops.contracts.scalars import Layout
 from edgeops.errors import UnsupportedModelError
 
 FLOAT32: Final[np.dtype[np.generic]] = np.dtype(np.float32)
 INT8: Final[np.dtype[np.generic]] = np.dtype(np.int8)
 _STORABLE: Final = (np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64))
+
+WeightForm = Literal["float32", "float16", "dynamic-int8"]
+"""How weights of float layers are stored: plain, in half the bytes, or in int8 with
+activations quantized per inference (hybrid kernels)."""
 
 _FUSED_NAMES: Final = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
@@ -43,7 +48,7 @@ class TfliteModel:
     """
 
     data: bytes
-    input_layouts: Mapping[str, str]
+    input_layouts: Mapping[str, Layout]
     input_shapes: Mapping[str, tuple[int, ...]]
     operators: Mapping[str, int]
 
@@ -51,8 +56,17 @@ class TfliteModel:
 class Lowering:
     """State of one lowering; handlers use its public methods only."""
 
-    def __init__(self, graph: Graph, plan: QuantPlan | None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        plan: QuantPlan | None,
+        *,
+        weights: WeightForm = "float32",
+        image_layout: Layout = "nchw",
+    ) -> None:
         self.graph = graph
+        self.weights = weights
+        self._image_layout = image_layout
         self._plan = plan
         self._model = FlatModel()
         self._values: dict[str, Value] = {}
@@ -143,6 +157,17 @@ class Lowering:
     def raw_constant(self, name: str, array: Array, grid: Grid | None = None) -> int:
         """Store ``array`` just as it is and return its index (weights, pads, shapes)."""
         return self._model.constant(name, array, grid)
+
+    def half_constant(self, name: str, array: Array) -> int:
+        """Store ``array`` in float16 and return the index of its float32 form."""
+        if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+            raise UnsupportedModelError(
+                node=name, operator="weights", reason="values are too large for float16"
+            )
+        half = self._model.constant(name, array.astype(np.float16))
+        result = self.temporary(array.shape, identity(array.ndim))
+        self.emit("DEQUANTIZE", [half], result, ("DequantizeOptions", {}), version=3)
+        return result.tensor
 
     def _check_dtype(self, name: str, dtype: np.dtype[np.generic]) -> None:
         if dtype not in _STORABLE:
@@ -274,7 +299,7 @@ class Lowering:
         data = self._model.finish({name: value.tensor for name, value in inputs.items()}, outputs)
         return TfliteModel(
             data=data,
-            input_layouts={n: "nhwc" if v.perm == NHWC else "none" for n, v in inputs.items()},
+            input_layouts={name: self._layout_name(value) for name, value in inputs.items()},
             input_shapes={name: value.stored_shape for name, value in inputs.items()},
             operators=dict(sorted(Counter(self._model.operator_names()).items())),
         )
@@ -282,12 +307,18 @@ class Lowering:
     def _add_input(self, name: str) -> Value:
         shape, dtype = self.graph.shape(name), self.graph.dtype(name)
         self._check_dtype(name, dtype)
-        perm = NHWC if len(shape) == IMAGE_RANK else identity(len(shape))
+        image = len(shape) == IMAGE_RANK and self._image_layout == "nchw"
+        perm = NHWC if image else identity(len(shape))
         stored = tuple(shape[axis] for axis in perm)
         tensor = self._model.tensor(name, stored, dtype, None)
         value = Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype)
         self._values[name] = value
         return value
+
+    def _layout_name(self, value: Value) -> Layout:
+        if len(value.shape) != IMAGE_RANK:
+            return "none"
+        return "nhwc" if value.perm == NHWC else self._image_layout
 
     def _add_output(self, name: str) -> int:
         value = self._view(name, identity(len(self.graph.shape(name))), None)

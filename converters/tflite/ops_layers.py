@@ -6,6 +6,7 @@ from converters.arrays import Array
 from converters.attributes import AttributeReader
 from converters.graph import Node
 from converters.quant.plan import Grid
+from converters.quant.weights import weight_grid
 from converters.tflite.layout import IMAGE_RANK, NHWC, Value, identity
 from converters.tflite.lowering import SUGGESTION, Lowering
 from converters.tflite.ops_shape import pad_image
@@ -80,17 +81,34 @@ def _padded(lowering: Lowering, source: Value, window: Window) -> tuple[Value, s
 
 
 def _weights(lowering: Lowering, node: Node, stored: Array, channel_axis: int) -> int:
+    """Store weights, given in TFLite's order, in the form that the file asks for."""
     name = node.inputs[1]
-    if not lowering.is_integer(node):
-        return lowering.raw_constant(name, np.ascontiguousarray(stored).astype(np.float32))
-    planned = lowering.grid(name)
-    grid = Grid(
-        scale=planned.scale,
-        zero_point=planned.zero_point,
-        axis=None if planned.axis is None else channel_axis,
-        symmetric=True,
+    floats = np.ascontiguousarray(stored).astype(np.float32)
+    if lowering.is_integer(node):
+        planned = lowering.grid(name)
+        grid = Grid(
+            scale=planned.scale,
+            zero_point=planned.zero_point,
+            axis=None if planned.axis is None else channel_axis,
+            symmetric=True,
+        )
+        return lowering.raw_constant(name, grid.quantize(stored), grid)
+    if lowering.weights == "float16":
+        return lowering.half_constant(name, floats)
+    if is_hybrid(lowering, node, channel_axis):
+        grid = weight_grid(floats, None, 1.0, channel_axis)
+        return lowering.raw_constant(name, grid.quantize(floats), grid)
+    return lowering.raw_constant(name, floats)
+
+
+def is_hybrid(lowering: Lowering, node: Node, channel_axis: int) -> bool:
+    """Whether a layer gets int8 weights with float activations.
+
+    Depthwise layers do not: their hybrid kernel is several times slower than the float one.
+    """
+    return (
+        lowering.weights == "dynamic-int8" and not lowering.is_integer(node) and channel_axis == 0
     )
-    return lowering.raw_constant(name, grid.quantize(stored), grid)
 
 
 def _bias(lowering: Lowering, node: Node, channels: int) -> int:
