@@ -322,7 +322,8 @@ def _crack(flaw: Flaw, radius: float, dx: Image, dy: Image, angle: float) -> Ima
 
 def _inside(depth_px: Image) -> Image:
     """Return the share of each pixel that is inside an outline: smooth, hence no jagged edges."""
-    return np.clip(depth_px + np.float32(0.5), 0.0, 1.0).astype(np.float32)
+    share: Image = np.clip(depth_px + np.float32(0.5), 0.0, 1.0).astype(np.float32)
+    return share
 
 
 def _expose(rng: np.random.Generator, scene: Image, light: Exposure) -> Frame:
@@ -330,7 +331,8 @@ def _expose(rng: np.random.Generator, scene: Image, light: Exposure) -> Frame:
     falloff = 1.0 + right * (_X / WIDTH_PX - 0.5) + down * (_Y / HEIGHT_PX - 0.5)
     lit = _blur(scene, light.blur_px) * (light.gain * falloff)[..., None]
     noisy = lit + rng.standard_normal(scene.shape, dtype=np.float32) * np.float32(light.noise)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    frame: Frame = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return frame
 
 
 def _blur(image: Image, sigma_px: float) -> Image:
@@ -338,15 +340,13 @@ def _blur(image: Image, sigma_px: float) -> Image:
     reach = max(1, math.ceil(2.5 * sigma_px))
     taps = np.exp(-(np.arange(-reach, reach + 1, dtype=np.float32) ** 2) / (2 * sigma_px**2))
     taps /= taps.sum()
-    for axis in (0, 1):
-        widths = [(reach, reach) if axis == index else (0, 0) for index in range(3)]
-        padded = np.pad(image, widths, mode="edge")
-        length = image.shape[axis]
-        image = sum(
-            (
-                tap * np.take(padded, range(start, start + length), axis=axis)
-                for start, tap in enumerate(taps)
-            ),
-            start=np.zeros_like(image),
-        )
-    return image
+    height, width, _ = image.shape
+    padded = np.pad(image, ((reach, reach), (0, 0), (0, 0)), mode="edge")
+    across = np.zeros_like(image)
+    for start, tap in enumerate(taps):
+        across += tap * padded[start : start + height]
+    padded = np.pad(across, ((0, 0), (reach, reach), (0, 0)), mode="edge")
+    both = np.zeros_like(image)
+    for start, tap in enumerate(taps):
+        both += tap * padded[:, start : start + width]
+    return both

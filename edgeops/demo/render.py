@@ -65,7 +65,7 @@ def write_belt_video(
         defects: Parts that pass mid-picture in one of these ``(start_s, end_s)`` are flawed.
 
     Returns:
-        When a whole flawed part is in view, in order: 1.3 s for each flawed part. Around each,
+        When a whole flawed part is in view, in order: 1.06 s for each flawed part. Around each,
         for another 0.2 s, the part is nearly whole and any answer is fair.
 
     Raises:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch  # type: ignore[import-not-found]  # only this script needs it; it is no extra of ours
-from torch import nn  # type: ignore[import-not-found]  # see above
+from torch import nn
 
 from edgeops.demo.render import LABELS, belt_sample, write_visual_dataset
 
@@ -70,11 +70,10 @@ def build_network() -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def draw_pictures(
-    seed: int, count: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Return ``x`` uint8 ``[count, 64, 64, 3]`` RGB and ``y``; every other picture went through
-    JPEG, as frames of the belt's camera do.
+def draw_pictures(seed: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return ``x`` uint8 ``[count, 64, 64, 3]`` RGB and ``y`` ``[count]``.
+
+    Every other picture went through JPEG, as the frames of a recording do.
     """
     rng = np.random.default_rng(seed)
     y = np.arange(count) % len(LABELS)

@@ -67,7 +67,7 @@ def classifier() -> onnx.ModelProto:
     spread = np.array([0.06, 0.09, 0.12, 0.05])
     gemm = rng.normal(0.0, 0.002, (4, 4, 4, 3))
     for channel in range(3):
-        gemm[channel, :, :, channel] += 0.12 * math.sqrt(float(spread[channel]))
+        gemm[channel, :, :, channel] += 0.35 * math.sqrt(float(spread[channel]))
     nodes = [
         helper.make_node("Conv", ["input", "conv.w"], ["c"], "conv", pads=[1, 1, 1, 1]),
         helper.make_node(
@@ -113,8 +113,8 @@ def anomaly() -> onnx.ModelProto:
 def detector() -> onnx.ModelProto:
     """Return the detector: mean colour of each cell, then one 1x1 convolution as the head.
 
-    A cell's box sits in its middle and is as large as the cell. Objectness asks for a cell in
-    which red and blue differ by most of their range; only stride 16 is allowed to fire.
+    A cell's box sits in its middle and is as large as the cell. Objectness asks for
+    much red or blue and little green; only stride 16 is allowed to fire.
     """
     nodes: list[onnx.NodeProto] = []
     weights = [tensor("rows", [1, 7, -1])]
@@ -123,7 +123,7 @@ def detector() -> onnx.ModelProto:
         head = np.zeros((7, 3, 1, 1))
         head[5, :, 0, 0] = [-0.08, 0.0, 0.08]  # red: R - B
         head[6, :, 0, 0] = [0.08, 0.0, -0.08]  # blue: B - R
-        head[4, :, 0, 0] = [0.05, -0.05, 0.05]
+        head[4, :, 0, 0] = [0.05, -0.1, 0.05]
         bias = [0.5, 0.5, 0.0, 0.0, -9.0 if stride == 16 else -30.0, 0.0, 0.0]
         weights += [tensor(f"{own}.w", head), tensor(f"{own}.b", bias)]
         nodes += [
