@@ -1,0 +1,1 @@
+"""Alerts that came home: stored once, listed, counted."""

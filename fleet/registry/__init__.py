@@ -1,0 +1,1 @@
+"""The registry: signed bundles, immutable, their files addressed by content."""

@@ -1,0 +1,1 @@
+"""What comes home over MQTT: read with distrust, stored once, acknowledged after the commit."""
