@@ -85,6 +85,8 @@ class BrokerChild:
         self._process: Process | None = None
         self._drains: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._is_ready = False
+        self._reload_wanted = False
 
     @property
     def pid(self) -> int | None:
@@ -144,6 +146,8 @@ class BrokerChild:
         """Have the broker read passwords and access rules again; clients that lost theirs go."""
         if self.kind is BrokerKind.EXTERNAL:
             logger.warning("an external broker must be told by its owner to reload its accounts")
+        elif not self._is_ready:  # SIGHUP would end a program that does not expect it yet
+            self._reload_wanted = True
         elif self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGHUP)
 
@@ -153,6 +157,7 @@ class BrokerChild:
         await self._end_process()
 
     async def _launch(self, port: int) -> None:
+        self._is_ready = self._reload_wanted = False
         self._process = process = await asyncio.create_subprocess_exec(
             *self._command(port), stdin=PIPE, stdout=PIPE, stderr=STDOUT
         )
@@ -165,8 +170,11 @@ class BrokerChild:
         except BaseException:  # also when the caller is cancelled: no process is left behind
             await self._end_process()
             raise
+        self._is_ready = True
         if self._stopping.is_set():  # stop() came while we waited
             await self._end_process()
+        elif self._reload_wanted:  # it may have read the files before they changed
+            self.reload()
 
     def _command(self, port: int) -> list[str]:
         if self.kind is BrokerKind.MOSQUITTO:

@@ -11,15 +11,19 @@ from typing import Final, cast
 
 from edgeops.clock import Clock
 from fleet.broker.admission import Admission
+from fleet.broker.codec import (
+    PINGRESP_BYTES,
+    REFUSE_VERSION_5,
+    Decoder,
+    encode,
+    encode_publish,
+)
 from fleet.broker.limits import Close, Drop, Limits, Tally
 from fleet.broker.packets import (
-    PINGRESP_BYTES,
     PROTOCOL_LEVEL,
-    REFUSE_VERSION_5,
     Connack,
     Connect,
     ConnectCode,
-    Decoder,
     Disconnect,
     ForeignConnect,
     Packet,
@@ -33,8 +37,6 @@ from fleet.broker.packets import (
     Unsuback,
     Unsubscribe,
     Will,
-    encode,
-    encode_publish,
 )
 from fleet.broker.router import Router
 from fleet.broker.session import Session

@@ -5,6 +5,7 @@ small process stands between: it ends its child when stdin reaches its end, pass
 gives back the child's exit status. Should it be killed itself, the kernel ends the child.
 """
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -18,6 +19,8 @@ from typing import Final
 PR_SET_PDEATHSIG: Final = 1
 GRACE_S: Final = 5.0
 READ_BYTES: Final = 4096
+REPEAT_S: Final = 0.3
+"""Mosquitto forgets an order to end that comes while it starts, so it is given again."""
 PASSED_ON: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -26,7 +29,8 @@ def _dies_with(parent: int) -> Callable[[], None]:
     libc = ctypes.CDLL(None)  # loaded before the fork
 
     def arrange() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        # SIGTERM could be forgotten (see REPEAT_S), and nobody would be left to repeat it.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)  # the parent died before prctl took effect
 
@@ -39,8 +43,11 @@ def run(command: list[str]) -> int:
     os.set_blocking(writer, False)
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
+    orders: set[int] = set()
 
     def pass_on(number: int, _: FrameType | None) -> None:
+        if number in {signal.SIGTERM, signal.SIGINT}:
+            orders.add(number)
         if child is None:
             early.append(number)
         elif child.returncode is None:
@@ -65,7 +72,10 @@ def run(command: list[str]) -> int:
         selector.register(reader, selectors.EVENT_READ)
         selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
         while child.poll() is None:
-            for key, _ in selector.select():
+            ready = selector.select(REPEAT_S if orders else None)
+            if not ready and orders:
+                child.terminate()
+            for key, _ in ready:
                 if os.read(key.fd, READ_BYTES) or key.fd == reader:
                     continue
                 selector.unregister(key.fd)
@@ -74,12 +84,13 @@ def run(command: list[str]) -> int:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    for _ in range(round(GRACE_S / REPEAT_S)):
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(REPEAT_S)
+            return
+    child.kill()
+    child.wait()
 
 
 def main() -> int:

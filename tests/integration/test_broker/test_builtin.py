@@ -16,13 +16,16 @@ import pytest
 
 from fleet.broker.accounts import BrokerAccounts, write_accounts
 from fleet.broker.child import BrokerKind
+from fleet.broker.codec import (
+    REFUSE_VERSION_5,
+    Decoder,
+    encode,
+)
 from fleet.broker.limits import Close, Drop, Limits
 from fleet.broker.packets import (
-    REFUSE_VERSION_5,
     Connack,
     Connect,
     ConnectCode,
-    Decoder,
     Disconnect,
     Packet,
     Pingreq,
@@ -32,7 +35,6 @@ from fleet.broker.packets import (
     Suback,
     Subscribe,
     Will,
-    encode,
 )
 from fleet.broker.passwords import hash_password
 from fleet.broker.server import Server

@@ -87,6 +87,35 @@ def test_a_killed_broker_comes_back_on_its_port(own_broker: RunningBroker) -> No
     supervision.result(DEADLINE_S)
 
 
+def test_a_reload_during_a_restart_is_not_lost(own_broker: RunningBroker) -> None:
+    supervision = asyncio.run_coroutine_threadsafe(own_broker.child.supervise(), own_broker.loop)
+    killed = own_broker.child.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: own_broker.child.pid not in {None, killed}, what="a new one was launched")
+
+    own_broker.remove_user("d2")
+    own_broker.reload()  # at the worst time: it runs and may have read the old files
+
+    until(lambda: own_broker.child.restarts == 1, what="the broker was started again")
+    until(lambda: not may_connect(own_broker, "d2", "secret"), what="the files are in force")
+    assert may_connect(own_broker, "d1", "secret")
+    assert own_broker.child.restarts == 1
+    own_broker.do(own_broker.child.stop())
+    supervision.result(DEADLINE_S)
+
+
+@pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
+def test_an_order_to_end_works_right_after_the_start(
+    own_broker: RunningBroker, order: signal.Signals
+) -> None:
+    pid = own_broker.child.pid
+    assert pid is not None
+    os.kill(pid, order)
+
+    until(lambda: own_broker.child.pid is None, what="the broker ended in time")
+
+
 def test_stop_leaves_no_process_behind(own_broker: RunningBroker) -> None:
     pid = own_broker.child.pid
     assert pid is not None

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.broker.codec import (
+    Decoder,
+    encode,
+)
 from fleet.broker.packets import (
     Connack,
     Connect,
     ConnectCode,
-    Decoder,
     Disconnect,
     ForeignConnect,
     Packet,
@@ -25,7 +28,6 @@ from fleet.broker.packets import (
     Unsuback,
     Unsubscribe,
     Will,
-    encode,
 )
 
 LIMIT = 1 << 20
