@@ -24,6 +24,7 @@ from edgeops.clock import Clock
 from edgeops.contracts.alert import AlertEvent
 from edgeops.contracts.telemetry import Ack, Window
 from edgeops.errors import ContractError
+from edgeops.topics import ID
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Outbox:
         except ContractError:
             body = b""
         with self._changed:
-            if not body:
+            if not body or not ID.fullmatch(stream):
                 self._waiting.dropped["window_malformed"] += 1
             elif len(body) > MAX_WINDOW_BYTES:
                 self._waiting.dropped["window_too_large"] += 1
@@ -140,15 +141,22 @@ class Outbox:
         """
         with self._changed:
             waiting = list(self._waiting.alerts.values()) if self._waiting.refusal else []
-        in_memory = [alert.event for alert in reversed(waiting) if alert.event.event_id not in skip]
+            skipped = {*skip, *self._waiting.acked_alerts}
+        in_memory = [w.event for w in reversed(waiting) if w.event.event_id not in skipped]
         left = limit - len(in_memory)
-        on_disk = self._reader.unacked(left, skip) if left > 0 else ()
+        on_disk = self._reader.unacked(left, skipped) if left > 0 else ()
         return (*in_memory[:limit], *on_disk)
 
     def spans(self) -> tuple[Span, ...]:
-        """Return what is held per stream and boot, oldest first."""
+        """Return what is still to be acknowledged per stream and boot, oldest first."""
         with self._changed:
-            return self._writer.spans()
+            acked = self._waiting.acked_streams
+            spans = []
+            for span in self._writer.spans():
+                low = max(span.low, acked.get((span.boot, span.stream), 0) + 1)
+                if low <= span.high:
+                    spans.append(replace(span, low=low))
+            return tuple(spans)
 
     def frame(self, span: Span, first: int) -> PackedFrame | None:
         """Return the frame of ``span`` that starts at ``first``, or at the next number held."""
