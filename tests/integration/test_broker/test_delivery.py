@@ -162,3 +162,8 @@ def test_the_service_reads_the_brokers_figures(broker: RunningBroker, fleet: Cli
     heard = {fleet.next()[0].removeprefix("$SYS/broker/") for _ in names}
 
     assert heard == set(names)
+
+
+def test_a_client_without_keepalive_is_served(broker: RunningBroker) -> None:
+    with Client(broker, "d1", keepalive_s=0) as device:
+        device.publish(f"{OWN}/d1/alert", b"no keepalive asked for")
