@@ -1,0 +1,1 @@
+"""What happens when an alert is raised or cleared: files, commands, webhooks, a local broker."""

@@ -1,0 +1,1 @@
+"""Where samples come from: cameras, video files, image folders, recorded sensors."""
