@@ -89,7 +89,10 @@ class LogMel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mfcc:
-    """Cepstral coefficients (orthonormal DCT-II of ``LogMel``): ``[frames, coefficients]``."""
+    """Cepstral coefficients: ``[frames, coefficients]``, the DCT-II of ``LogMel``.
+
+    Every coefficient is scaled by sqrt(2 / bins), the first one too, as HTK and ``tf.signal`` do.
+    """
 
     coefficients: Dim
     mel: LogMel

@@ -192,8 +192,7 @@ def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _dct(bins: int, coefficients: int) -> Floats:
-    """Return ``[bins, coefficients]`` of the orthonormal DCT-II."""
+    """Return ``[bins, coefficients]`` of the DCT-II, every column scaled by sqrt(2 / bins)."""
     k, n = np.arange(coefficients), np.arange(bins)
     cosines = np.cos(np.pi / bins * (n[:, None] + 0.5) * k) * np.sqrt(2.0 / bins)
-    cosines[:, 0] /= np.sqrt(2.0)
     return cast("Floats", cosines.astype(np.float32))
