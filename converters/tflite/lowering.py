@@ -45,12 +45,14 @@ class TfliteModel:
         input_layouts: By input name; images are ``nhwc`` whatever ONNX had, others ``none``.
         input_shapes: As stored in the file.
         operators: How often each TFLite operator occurs.
+        hybrid_layers: Names of the layers with int8 weights and float activations.
     """
 
     data: bytes
     input_layouts: Mapping[str, Layout]
     input_shapes: Mapping[str, tuple[int, ...]]
     operators: Mapping[str, int]
+    hybrid_layers: frozenset[str]
 
 
 class Lowering:
@@ -74,6 +76,7 @@ class Lowering:
         self._fused = fused_activations(graph)
         self._by_name = {node.name: node for node in graph.nodes}
         self._done: set[str] = set()
+        self._hybrid: set[str] = set()
 
     # -- what the plan says ------------------------------------------------------------
 
@@ -157,6 +160,11 @@ class Lowering:
     def raw_constant(self, name: str, array: Array, grid: Grid | None = None) -> int:
         """Store ``array`` just as it is and return its index (weights, pads, shapes)."""
         return self._model.constant(name, array, grid)
+
+    def hybrid_constant(self, node: Node, array: Array, grid: Grid) -> int:
+        """Store the weights of a float layer in int8; its kernel quantizes the input."""
+        self._hybrid.add(node.name)
+        return self._model.constant(node.inputs[1], grid.quantize(array), grid)
 
     def half_constant(self, name: str, array: Array) -> int:
         """Store ``array`` in float16 and return the index of its float32 form."""
@@ -301,6 +309,7 @@ class Lowering:
             data=data,
             input_layouts={name: self._layout_name(value) for name, value in inputs.items()},
             input_shapes={name: value.stored_shape for name, value in inputs.items()},
+            hybrid_layers=frozenset(self._hybrid),
             operators=dict(sorted(Counter(self._model.operator_names()).items())),
         )
 

@@ -95,13 +95,12 @@ def _weights(lowering: Lowering, node: Node, stored: Array, channel_axis: int) -
         return lowering.raw_constant(name, grid.quantize(stored), grid)
     if lowering.weights == "float16":
         return lowering.half_constant(name, floats)
-    if is_hybrid(lowering, node, channel_axis):
-        grid = weight_grid(floats, None, 1.0, channel_axis)
-        return lowering.raw_constant(name, grid.quantize(floats), grid)
+    if _is_hybrid(lowering, node, channel_axis):
+        return lowering.hybrid_constant(node, floats, weight_grid(floats, None, 1.0, channel_axis))
     return lowering.raw_constant(name, floats)
 
 
-def is_hybrid(lowering: Lowering, node: Node, channel_axis: int) -> bool:
+def _is_hybrid(lowering: Lowering, node: Node, channel_axis: int) -> bool:
     """Whether a layer gets int8 weights with float activations.
 
     Depthwise layers do not: their hybrid kernel is several times slower than the float one.
