@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -23,6 +24,7 @@ from edgeops.demo.render import (
 )
 from edgeops.inference.preprocess import Preprocessor
 from edgeops.inference.runtimes.loading import open_model
+from examples.visual_inspection.prune_too_hard import SHARE, prune_filters
 
 ASSETS = Path(str(resources.files("edgeops.demo") / "assets"))
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -107,6 +109,15 @@ def test_demo_and_example_use_one_recipe(asset: str, example: str) -> None:
     recipe = (EXAMPLES / example / "recipe.yaml").read_bytes()
 
     assert (ASSETS / f"{asset}.yaml").read_bytes() == recipe
+
+
+def test_the_broken_version_is_the_first_one_pruned_too_hard() -> None:
+    model = onnx.load(ASSETS / "visual-v1.onnx")
+
+    zeroed = prune_filters(model, SHARE)
+
+    assert zeroed > 200
+    assert model == onnx.load(ASSETS / "visual-v2.onnx")
 
 
 def test_the_recipes_labels_are_the_generators() -> None:
