@@ -1,7 +1,7 @@
 """One immutable model version: everything a device needs to run it and to distrust it."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
@@ -30,6 +30,8 @@ TaskType = Literal[
 Decoder = Literal["ssd", "yolox", "yolo"]
 Label = Annotated[str, Meta(min_length=1, max_length=100)]
 Text = Annotated[str, Meta(max_length=8000)]
+FreeForm = Annotated[Any, Meta(description="any JSON value")]
+"""A value that no program interprets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +231,7 @@ class Manifest:
     inputs: tuple[InputSpec, ...]
     variants: tuple[Variant, ...]
     parents: Parents = field(default_factory=Parents)
-    recipe: dict[str, object] = field(default_factory=dict)
+    recipe: dict[str, FreeForm] = field(default_factory=dict)
     golden: Golden | None = None
     drift_reference: DriftReference | None = None
     card: Card = field(default_factory=Card)

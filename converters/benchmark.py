@@ -1,0 +1,99 @@
+"""Time one model file on this machine: the runtime alone, without pre-processing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converters.arrays import Array
+from converters.latency import Latency, peak_rss_bytes, time_calls
+from edgeops.clock import Clock
+from edgeops.contracts.manifest import TensorSpec, Variant
+from edgeops.contracts.scalars import Runtime
+from edgeops.inference.arrays import numpy_dtype
+from edgeops.inference.runtimes.loading import open_model, runtime_of
+from edgeops.inference.runtimes.runtime import RuntimeModel
+
+_SEED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A model file to time.
+
+    Attributes:
+        variant: What its bundle says of it; ``None`` for a bare file.
+    """
+
+    path: Path
+    runtime: Runtime
+    variant: Variant | None = None
+
+    @classmethod
+    def bare(cls, path: Path) -> "ModelFile":
+        """Return a file that is in no bundle; raises ``InferenceError``."""
+        return cls(path=path, runtime=runtime_of(path))
+
+    def record(self) -> dict[str, object]:
+        """Return what identifies the file, for output."""
+        return {
+            "runtime": self.runtime,
+            "precision": self.variant.precision if self.variant else None,
+            "file": self.variant.file if self.variant else self.path.name,
+            "size_bytes": self.path.stat().st_size,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResult:
+    """Figures of one benchmark."""
+
+    file: ModelFile
+    threads: int
+    latency: Latency
+    peak_rss_bytes: int
+
+    def record(self) -> dict[str, object]:
+        """Return the figures as the command line prints them."""
+        return {
+            "variant": self.file.record(),
+            "threads": self.threads,
+            "latency_ms": {**self.latency.figures(), "runs": self.latency.runs},
+            "peak_rss_bytes": self.peak_rss_bytes,
+        }
+
+
+def benchmark(file: ModelFile, *, threads: int, seconds: float, clock: Clock) -> BenchmarkResult:
+    """Return how long the runtime takes for one inference on invented input.
+
+    Raises:
+        InferenceError: The file cannot be loaded or run here.
+    """
+    with _opened(file, threads) as model:
+        tensors = [invented(spec) for spec in model.inputs]
+        latency = time_calls(lambda: model.run(tensors), clock, seconds=seconds)
+        return BenchmarkResult(
+            file=file, threads=threads, latency=latency, peak_rss_bytes=peak_rss_bytes()
+        )
+
+
+def invented(spec: TensorSpec) -> Array:
+    """Return noise of a tensor's shape and type; the same on every call."""
+    random = np.random.default_rng(_SEED)
+    dtype = numpy_dtype(spec.dtype)
+    if dtype.kind == "f":
+        return random.random(spec.shape, dtype=np.float32).astype(dtype)
+    limits = np.iinfo(dtype)
+    low, high = max(limits.min, -128), min(limits.max, 255)
+    return random.integers(low, high, spec.shape, endpoint=True).astype(dtype)
+
+
+@contextmanager
+def _opened(file: ModelFile, threads: int) -> Iterator[RuntimeModel]:
+    model = open_model(file.path, file.runtime, threads=threads)
+    try:
+        yield model
+    finally:
+        model.close()

@@ -1,0 +1,48 @@
+"""``edgeops benchmark``: latency and memory of a model on this machine."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgeops.console import new_app
+
+app = new_app("Time a model on this machine.", single=True)
+
+
+@app.command()
+def benchmark(
+    source: Annotated[Path, typer.Argument(help="A bundle, or an .onnx or .tflite file.")],
+    *,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads per inference.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.01, max=600, help="How long to measure.")] = 3.0,
+    runtime: Annotated[
+        Literal["auto", "onnx", "tflite"], typer.Option(help="Variant's runtime.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "float16", "int8", "dynamic-int8"],
+        typer.Option(help="Variant's precision."),
+    ] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Time the runtime alone, on invented input."""
+    from converters.benchmark import benchmark as measure  # noqa: PLC0415 - heavy
+    from converters.sources import opened_source  # noqa: PLC0415
+    from edgeops.clock import SystemClock  # noqa: PLC0415
+
+    with opened_source(source, runtime=runtime, precision=precision) as (file, _):
+        result = measure(file, threads=threads, seconds=seconds, clock=SystemClock())
+    if json:
+        print(jsonlib.dumps(result.record(), sort_keys=True))
+        return
+    latency = result.latency
+    print(
+        f"{result.file.record()['file']}: p50 {latency.p50:.3f} ms, p95 {latency.p95:.3f} ms "
+        f"({latency.runs} runs, {threads} threads), "
+        f"peak memory {result.peak_rss_bytes / 1e6:.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    app()
