@@ -88,7 +88,7 @@ def _save(
 
     graph = helper.make_graph(
         nodes,
-        path.stem,
+        "tiny",  # not the file's name: the same model gives the same bytes anywhere
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, shapes[0])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, shapes[1])],
         [numpy_helper.from_array(a.astype(np.float32), name) for name, a in weights.items()],
