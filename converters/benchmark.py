@@ -85,8 +85,7 @@ def invented(spec: TensorSpec) -> Array:
     dtype = numpy_dtype(spec.dtype)
     if dtype.kind == "f":
         return random.random(spec.shape, dtype=np.float32).astype(dtype)
-    limits = np.iinfo(dtype)
-    low, high = max(limits.min, -128), min(limits.max, 255)
+    low, high = (0, 255) if dtype.kind == "u" else (-128, 127)
     return random.integers(low, high, spec.shape, endpoint=True).astype(dtype)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from converters.arrays import Feeds
+import numpy as np
+
+from converters.arrays import Array, Feeds
 from converters.datasets import Dataset, open_dataset
 from converters.evaluation import Answers, answer, figures, input_spec, is_windowed
 from converters.graph import Graph
@@ -15,6 +17,7 @@ from converters.metrics import Metric, default_metric
 from converters.onnx_format import read_model, serialize
 from converters.ort import OrtModel
 from converters.outcome import JudgedVariant
+from converters.quant.sensitivity import relative_noise
 from converters.recipe import (
     DEFAULT_MAX_DROP,
     CalibrationData,
@@ -30,12 +33,16 @@ from converters.representative import (
 )
 from converters.variants import VariantFile
 from edgeops.contracts.manifest import InputSpec
-from edgeops.errors import UsageError
+from edgeops.contracts.scalars import Layout
+from edgeops.errors import ConversionError, UsageError
 from edgeops.inference.model import Model
 from edgeops.inference.runtimes.loading import open_model
 from edgeops.trust import file_sha256
 
 GATE_SAMPLES: Final = 8
+
+MAX_NOISE: Final = 0.05
+"""Error energy accepted of a compressed file where no data can judge it: 13 dB."""
 GATE_TOLERANCE: Final = 1e-3
 """Relative; folding reorders float32 sums, which moves the last of seven digits."""
 
@@ -77,8 +84,10 @@ class Session:
 
         Raises:
             InferenceError: The variant does not run.
+            ConversionError: It is float32 and does not compute what the original does.
         """
         path = folder / made.file
+        self._compare(path, made)
         answers: Answers | None = None
         metrics: dict[str, float] = {}
         drop: float | None = None
@@ -106,6 +115,44 @@ class Session:
             metrics=metrics,
             drop=drop,
         )
+
+    def _compare(self, path: Path, made: VariantFile) -> None:
+        """Hold a variant's outputs against the float graph's, data or no data.
+
+        Any float32 difference is a fault of ours. In other precisions the task's metric
+        decides where there are data; without, only nonsense is refused.
+        """
+        reference = OrtModel(serialize(self.graph))
+        expected = [reference.run(feeds) for feeds in self.feeds]
+        layout = self.spec.layout
+        model = open_model(path, made.output.runtime)
+        try:
+            found = [
+                dict(zip(self.graph.outputs, model.run(_tensors(feeds, made, layout)), strict=True))
+                for feeds in self.feeds
+            ]
+        finally:
+            model.close()
+        noise = relative_noise(expected, found)
+        limit = GATE_TOLERANCE**2 if made.output.precision == "float32" else MAX_NOISE
+        if self.evaluation is not None and made.output.precision != "float32":
+            return
+        if not noise <= limit:  # also refuses NaN
+            raise ConversionError(
+                f"{made.file} does not compute what the original does: its outputs are off by "
+                f"{noise:.3g} of their energy, at most {limit:.3g} is accepted"
+            )
+
+
+def _tensors(feeds: Feeds, made: VariantFile, layout: Layout) -> list[Array]:
+    """Return a feed, given in the graph's layout, in the one that the variant takes."""
+    tensors = []
+    for spec in made.inputs:
+        tensor = feeds[spec.name]
+        if layout == "nchw" and spec.layout == "nhwc":
+            tensor = tensor.transpose(0, 2, 3, 1)
+        tensors.append(np.ascontiguousarray(tensor))
+    return tensors
 
 
 def open_session(loaded: LoadedRecipe, say: Callable[[str], None]) -> Session:
