@@ -38,10 +38,14 @@ class Host:
         """Start every pipeline; those without a bundle wait."""
         self._threads = [run_in_thread(pipeline, self._guarded) for pipeline in self._pipelines]
 
-    def stop(self, timeout_s: float) -> None:
-        """End every pipeline at once, within ``timeout_s`` seconds."""
+    def interrupt(self) -> None:
+        """Ask every pipeline to end, without waiting; safe in a signal handler."""
         for pipeline in self._pipelines:
             pipeline.stop()
+
+    def stop(self, timeout_s: float) -> None:
+        """End every pipeline at once, within ``timeout_s`` seconds."""
+        self.interrupt()
         until = self._clock.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - self._clock.monotonic()))

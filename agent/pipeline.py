@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
 LOAD_TIMEOUT_S: Final = 90.0
-STOP_GRACE_S: Final = 2.0
+DRAIN_S: Final = 1.5
+END_S: Final = 1.0
 LEAST_WINDOW_S: Final = 0.001
 
 State = Literal["starting", "waiting", "running", "lost", "back-off", "ended", "stopped"]
@@ -183,7 +184,7 @@ class Pipeline:
             self._note("stopped", "")
 
     def stop(self) -> None:
-        """Ask the thread to end; it needs at most ``STOP_GRACE_S`` and a little."""
+        """Ask the thread to end; it needs at most ``DRAIN_S + END_S`` and a little."""
         self._stopping.set()
 
     def load(self, folder: str | None, variant: str) -> None:
@@ -255,7 +256,7 @@ class Pipeline:
         finally:
             with self._changed:
                 self._process = None
-            ending = process.end(STOP_GRACE_S)
+            ending = process.end(END_S)
             self._fail_open_load(stuck or ending)
         return stuck or f"its process ended ({ending})"
 
@@ -295,7 +296,7 @@ class Pipeline:
 
     def _drain(self, process: PipeProcess) -> None:
         """Read what the pipe still sends after ``Stop``, for a bounded time."""
-        until = self._clock.monotonic() + STOP_GRACE_S
+        until = self._clock.monotonic() + DRAIN_S
         while (left := until - self._clock.monotonic()) > 0.0:
             message = process.receive(left)
             if message is not None:
