@@ -6,26 +6,20 @@ A device with a broken outbox still watches and alerts; it never refuses to star
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Final
 
+from agent.damaged import marked, set_aside, unmark
 from agent.outbox.disk_error import is_damage
 from agent.outbox.limits import OutboxLimits
 from agent.outbox.store import Store
 from edgeops import codec
 from edgeops.contracts.alert import AlertEvent
 from edgeops.contracts.telemetry import Window
-from edgeops.durable import sync_folder
 from edgeops.errors import ContractError
 from edgeops.failpoint import hit
 
 logger = logging.getLogger(__name__)
-
-KEPT_COPIES: Final = 2
-"""Damaged databases kept for people to look at; older ones go, for the disk is bounded."""
-
-_SIDE_FILES: Final = ("", "-wal", "-shm")
 
 
 def open_store(path: Path, *, boot: str, limits: OutboxLimits) -> tuple[Store, tuple[str, ...]]:
@@ -36,13 +30,13 @@ def open_store(path: Path, *, boot: str, limits: OutboxLimits) -> tuple[Store, t
         OSError: Likewise.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = _unsalvaged(path)
+    unfinished = marked(path)
     try:
         store = Store(path, boot=boot, limits=limits)
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
-        unfinished = set_aside(path)
+        unfinished = set_aside(path, mark=True)
         logger.warning("outbox %s is damaged (%s); set aside as %s", path, error, unfinished.name)
         store = Store(path, boot=boot, limits=limits)
     if unfinished is None:
@@ -50,45 +44,11 @@ def open_store(path: Path, *, boot: str, limits: OutboxLimits) -> tuple[Store, t
     store.close()
     hit("outbox.before_salvage")
     saved = _salvage(unfinished, path)
-    _marker(unfinished).unlink(missing_ok=True)
+    unmark(unfinished)
     notice = (
         f"the outbox was damaged and set aside as {unfinished.name}; {saved} of its rows were saved"
     )
     return Store(path, boot=boot, limits=limits), (notice,)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged database; return its new path. Only the newest copies are kept."""
-    number = max((_number(copy) for copy in _copies(path)), default=0) + 1
-    target = path.with_name(f"{path.name}.corrupt-{number}")
-    # The marker stands before the rename, so that a cut in between does not lose the salvage.
-    _marker(target).touch()
-    for side in _SIDE_FILES:
-        with suppress(FileNotFoundError):
-            Path(f"{path}{side}").replace(f"{target}{side}")
-    sync_folder(path.parent)
-    for old in sorted(_copies(path), key=_number)[:-KEPT_COPIES]:
-        for side in _SIDE_FILES:
-            Path(f"{old}{side}").unlink(missing_ok=True)
-    return target
-
-
-def _copies(path: Path) -> list[Path]:
-    return [copy for copy in path.parent.glob(f"{path.name}.corrupt-*") if copy.name[-1].isdigit()]
-
-
-def _number(copy: Path) -> int:
-    tail = copy.name.rpartition("-")[2]
-    return int(tail) if tail.isdigit() else 0
-
-
-def _marker(copy: Path) -> Path:
-    return copy.with_name(f"{copy.name}.unsalvaged")
-
-
-def _unsalvaged(path: Path) -> Path | None:
-    waiting = [copy for copy in _copies(path) if _marker(copy).exists()]
-    return max(waiting, key=_number, default=None)
 
 
 def _salvage(damaged: Path, target: Path) -> int:

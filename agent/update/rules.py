@@ -1,9 +1,10 @@
 """What this device accepts as an update, from its configuration."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgeops.contracts.manifest import TaskType
-from edgeops.contracts.scalars import Count, Ratio
+from edgeops.contracts.scalars import Count, Precision, Ratio, Runtime
 from edgeops.quantities import ByteSize, Duration
 
 
@@ -21,8 +22,8 @@ class SlotRule:
     slot: str
     task: TaskType | None = None
     labels: frozenset[str] = frozenset()
-    runtime: str = "auto"
-    precision: str = "auto"
+    runtime: Runtime | Literal["auto"] = "auto"
+    precision: Precision | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
