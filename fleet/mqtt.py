@@ -110,11 +110,11 @@ class MqttSession:
             self.reconnects += 1
             await asyncio.sleep(self._backoff.next_s())
 
-    def publish(self, topic: str, payload: bytes, *, qos: int) -> int | None:
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int | None:
         """Send a message; return its number, or ``None`` where there is no session."""
         if self._client is None or not self._connected.is_set():
             return None
-        info = self._client.publish(topic, payload, qos=qos)
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def acknowledge(self, delivery: Delivery) -> None:

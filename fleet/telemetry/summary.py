@@ -9,7 +9,7 @@ from edgeops import codec
 from edgeops.codec import JsonValue
 from edgeops.contracts.telemetry import Frame
 from fleet import audit
-from fleet.db.schema import alert, bundle, dead_letter, device, frame, stream, telemetry_total
+from fleet.db.schema import bundle, dead_letter, device, frame, stream, telemetry_total
 
 MAX_LISTED: Final = 1000
 
@@ -156,15 +156,11 @@ def counts(connection: Connection) -> Counts:
         online=number(select(func.count()).select_from(device).where(here, device.c.online)),
         decommissioned=number(select(func.count()).select_from(device).where(~here)),
         bundles=number(select(func.count()).select_from(bundle)),
-        frames=number(select(func.count()).select_from(frame).where(frame.c.body != b"")),
-        windows=number(select(func.sum(stream.c.windows))),
+        frames=counters.get("stored.frames", 0),
+        windows=counters.get("stored.windows", 0),
         shed=number(select(func.sum(stream.c.shed))),
-        alerts_raised=number(
-            select(func.count()).select_from(alert).where(alert.c.state == "raised")
-        ),
-        alerts_cleared=number(
-            select(func.count()).select_from(alert).where(alert.c.state == "cleared")
-        ),
+        alerts_raised=counters.get("stored.alerts_raised", 0),
+        alerts_cleared=counters.get("stored.alerts_cleared", 0),
         dead_letters=number(select(func.count()).select_from(dead_letter)),
         counters=counters,
     )

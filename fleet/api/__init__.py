@@ -1,0 +1,1 @@
+"""The operator's REST interface: thin, typed, problems as application/problem+json."""

@@ -1,0 +1,361 @@
+"""``edgeops fleet rollout``: staged rollouts from the command line."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeops import codec
+from edgeops.console import new_app, print_json, say
+from edgeops.errors import UsageError
+from edgeops.quantities import Duration
+from fleet.cli_common import Config, Json, TokenFile, Url, client, label_of, short, table, when
+
+if TYPE_CHECKING:
+    from fleet.client import JsonObject
+    from fleet.rollouts.spec import RolloutSpec
+
+app = new_app("Start, watch, explain and stop staged rollouts.")
+
+Rollout = Annotated[str, typer.Argument(help="The rollout's id.")]
+Expected = Annotated[
+    int | None,
+    typer.Option("--expected-revision", help="Refuse if it changed since this revision."),
+]
+
+
+@app.command()
+def start(
+    *,
+    bundle: Annotated[
+        str, typer.Argument(help="Digest, its beginning, name@version, or name (newest).")
+    ],
+    policy: Annotated[Path | None, typer.Option(help="Policy as YAML; flags override it.")] = None,
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    slot: Annotated[str | None, typer.Option(help="Slot of the device; default main.")] = None,
+    canary: Annotated[int | None, typer.Option(min=1, help="Devices of the first stage.")] = None,
+    stages: Annotated[str | None, typer.Option(help="Totals in per cent, such as 25,100.")] = None,
+    soak: Annotated[str, typer.Option(help="Soak time of each stage of --canary/--stages.")] = "0s",
+    max_in_flight: Annotated[int, typer.Option(min=1, help="Devices away at once.")] = 100,
+    attempt_timeout: Annotated[str, typer.Option(help="Time for one device.")] = "1h",
+    max_failure_rate: Annotated[float | None, typer.Option(help="Gate, 0.001 to 0.5.")] = None,
+    on_fail: Annotated[str | None, typer.Option(help="pause, abort-keep or abort-revert.")] = None,
+    site: Annotated[str | None, typer.Option(help="Only devices of this site.")] = None,
+    board: Annotated[str | None, typer.Option(help="Only devices of this board.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only devices with KEY=VALUE.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Only this device; repeat.")] = None,
+    probation: Annotated[str | None, typer.Option(help="Shortest probation, such as 60s.")] = None,
+    probation_frames: Annotated[int | None, typer.Option(help="Fewest frames in it.")] = None,
+    approval: Annotated[bool, typer.Option(help="Wait for 'rollout approve'.")] = False,
+    downgrade_ok: Annotated[bool, typer.Option(help="Let devices go down to it.")] = False,
+    supersede: Annotated[bool, typer.Option(help="End open rollouts on these devices.")] = False,
+    request_key: Annotated[
+        str | None, typer.Option(help="The same key again makes no second rollout.")
+    ] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Roll a bundle out in stages, each judged by evidence before the next."""
+    overrides: dict[str, object] = {
+        "name": name,
+        "slot": slot,
+        "gate.max_failure_rate": max_failure_rate,
+        "gate.on_fail": on_fail,
+        "selector.site": site,
+        "selector.board": board,
+        "selector.labels": dict(label_of(text) for text in label) if label else None,
+        "selector.devices": device or None,
+        "probation.s": float(Duration.parse(probation)) if probation else None,
+        "probation.frames": probation_frames,
+        "approval": approval or None,
+        "downgrade_ok": downgrade_ok or None,
+    }
+    if canary is not None or stages is not None:
+        overrides["stages"] = _stages(canary, stages, soak, max_in_flight, attempt_timeout)
+    with client(url, token_file, config) as fleet:
+        entry = fleet.get_object("bundles", bundle)["entry"]
+        overrides["bundle"] = entry["digest"] if isinstance(entry, dict) else None
+        spec = _spec(policy, overrides)
+        answer = fleet.post(
+            "rollouts",
+            query={"supersede": "true" if supersede else None},
+            body=codec.plain(spec),
+            headers={"Idempotency-Key": request_key} if request_key else None,
+        )
+    notices, made = answer.get("notices"), answer.get("rollout")
+    for notice in notices if isinstance(notices, list) else []:
+        say(f"note: {notice}")
+    if json:
+        print_json(answer)
+    elif isinstance(made, dict):
+        say(f"rollout {made['id']} is {made['state']}: {made['size']} device(s)")
+        print(made["id"])
+
+
+@app.command(name="list")
+def list_(
+    *, url: Url = None, token_file: TokenFile = None, config: Config = None, json: Json = False
+) -> None:
+    """List rollouts, newest first."""
+    with client(url, token_file, config) as fleet:
+        rows = fleet.get_list("rollouts")
+    if json:
+        print_json(rows)
+        return
+    lines = [
+        [
+            row["id"], row["name"], short(row["bundle"]), row["slot"], row["state"], row["stage"],
+            f"{row['committed']}/{row['size']}", row["failed"], when(row["created_s"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    columns = ("id", "name", "bundle", "slot", "state", "stage", "committed", "failed", "created")
+    table(columns, lines)
+
+
+@app.command()
+def show(
+    *,
+    rollout: Rollout,
+    devices: Annotated[bool, typer.Option(help="Also every device.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show one rollout with its stages."""
+    with client(url, token_file, config) as fleet:
+        found = fleet.get_object("rollouts", rollout)
+        members = fleet.get_list("rollouts", rollout, "devices") if devices else []
+    if json:
+        print_json({**found, "members": members} if devices else found)
+        return
+    _say_state(found)
+    stages = found["stages"]
+    table(
+        ("stage", "state", "size", "devices", "unreachable", "verdict", "reason"),
+        [
+            [
+                stage["stage"], stage["state"], stage["size"], _pairs(stage["devices"]),
+                stage["unreachable"], stage["verdict"], stage["reason"],
+            ]
+            for stage in (stages if isinstance(stages, list) else [])
+            if isinstance(stage, dict)
+        ],
+    )  # fmt: skip
+    if devices:
+        names = ("device", "stage", "state", "attempt", "reason", "detail")
+        table(names, [[member.get(name) for name in names] for member in members])
+
+
+@app.command()
+def explain(
+    *,
+    rollout: Rollout,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show every decision with its figures; ends with 77 where the evidence was changed."""
+    with client(url, token_file, config) as fleet:
+        found = fleet.get_object("rollouts", rollout, "explain")
+    if json:
+        print_json(found)
+        return
+    now, records = found["rollout"], found["evidence"]
+    if isinstance(now, dict):
+        _say_state(now)
+    table(
+        ("when", "who", "what", "stage", "grounds"),
+        [
+            [
+                when(record.get("at_s")), record.get("actor"), record.get("kind"),
+                record.get("stage"), _pairs(record.get("body")),
+            ]
+            for record in (records if isinstance(records, list) else [])
+            if isinstance(record, dict)
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def approve(
+    *,
+    rollout: Rollout,
+    expected: Expected = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Let a rollout that awaits approval run."""
+    _decide(
+        "approve",
+        rollout,
+        expected=expected,
+        url=url,
+        token_file=token_file,
+        config=config,
+        json=json,
+    )
+
+
+@app.command()
+def pause(
+    *,
+    rollout: Rollout,
+    expected: Expected = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Admit no further device; those on the way go on."""
+    _decide(
+        "pause",
+        rollout,
+        expected=expected,
+        url=url,
+        token_file=token_file,
+        config=config,
+        json=json,
+    )
+
+
+@app.command()
+def resume(
+    *,
+    rollout: Rollout,
+    expected: Expected = None,
+    accept: Annotated[
+        bool, typer.Option(help="Take the current stage as passed, without proof.")
+    ] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Go on after a pause."""
+    extra: dict[str, str] = {"accept": "true"} if accept else {}
+    _decide(
+        "resume",
+        rollout,
+        expected=expected,
+        url=url,
+        token_file=token_file,
+        config=config,
+        json=json,
+        extra=extra,
+    )
+
+
+@app.command()
+def abort(
+    *,
+    rollout: Rollout,
+    expected: Expected = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """End it: devices on the way go back, those that committed keep the bundle."""
+    _decide(
+        "abort",
+        rollout,
+        expected=expected,
+        url=url,
+        token_file=token_file,
+        config=config,
+        json=json,
+    )
+
+
+@app.command()
+def revert(
+    *,
+    rollout: Rollout,
+    expected: Expected = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """End it: every device goes back to what it ran before."""
+    _decide(
+        "revert",
+        rollout,
+        expected=expected,
+        url=url,
+        token_file=token_file,
+        config=config,
+        json=json,
+    )
+
+
+def _decide(
+    decision: str,
+    rollout: str,
+    *,
+    expected: int | None,
+    url: str | None,
+    token_file: Path | None,
+    config: Path | None,
+    json: bool,
+    extra: dict[str, str] | None = None,
+) -> None:
+    query: dict[str, str | float | None] = {"expected": expected, **(extra or {})}
+    with client(url, token_file, config) as fleet:
+        found = fleet.post("rollouts", rollout, decision, query=query)
+    if json:
+        print_json(found)
+    else:
+        _say_state(found)
+
+
+def _say_state(found: "JsonObject") -> None:
+    say(
+        f"rollout {found['id']} is {found['state']} (revision {found['revision']}, stage"
+        f" {found['stage']}): {found['committed']} of {found['size']} committed,"
+        f" {found['failed']} failed, {found['unreachable']} unreachable; {found['reason']}"
+    )
+
+
+def _spec(policy: Path | None, overrides: dict[str, object]) -> "RolloutSpec":
+    from fleet.rollouts.spec import parse_spec, read_spec  # noqa: PLC0415  # help stays fast
+
+    given = {key: jsonlib.dumps(value) for key, value in overrides.items() if value is not None}
+    if policy is not None:
+        return read_spec(policy, overrides=given)
+    return parse_spec(b"", name="flags", overrides=given)
+
+
+def _stages(
+    canary: int | None, stages: str | None, soak: str, max_in_flight: int, timeout: str
+) -> object:
+    from fleet.rollouts.spec import staged  # noqa: PLC0415
+
+    try:
+        percents = [float(word) for word in (stages or "100").split(",")]
+        soak_s, timeout_s = Duration.parse(soak), Duration.parse(timeout)
+    except ValueError as error:
+        raise UsageError(f"--stages, --soak or --attempt-timeout: {error}") from error
+    return codec.plain(
+        staged(
+            canary=canary,
+            percents=percents,
+            soak=soak_s,
+            max_in_flight=max_in_flight,
+            attempt_timeout=timeout_s,
+        )
+    )
+
+
+def _pairs(value: object) -> str:
+    if not isinstance(value, dict):
+        return "" if value is None else str(value)
+    return " ".join(f"{key}={item}" for key, item in value.items() if item not in (None, {}, []))

@@ -1,0 +1,78 @@
+"""Turns that repeat: rollouts are looked at, old rows are forgotten."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Final
+
+from edgeops.clock import Clock
+from edgeops.errors import StorageError, TransitionError
+from fleet.config import RetentionSection
+from fleet.db.engine import Database
+from fleet.devices.ringer import Ringer
+from fleet.retention import forget
+from fleet.rollouts.engine import RolloutEngine
+
+logger = logging.getLogger(__name__)
+
+RETENTION_S: Final = 60.0
+SOONEST_S: Final = 0.1
+"""Reports come in bursts; one look after a burst is enough."""
+
+
+class RolloutTicker:
+    """Looks at every rollout on a timer, and soon after something was reported or ordered."""
+
+    def __init__(
+        self, *, database: Database, engine: RolloutEngine, ringer: Ringer, every_s: float
+    ) -> None:
+        self._database = database
+        self._engine = engine
+        self._ringer = ringer
+        self._every_s = every_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Ask for a look soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._every_s)
+            self._wake.clear()
+            await self._round()
+            await asyncio.sleep(min(SOONEST_S, self._every_s))
+
+    async def _round(self) -> None:
+        try:
+            for rollout_id in await self._database.read(self._engine.due):
+                await self._tick_one(rollout_id)
+        except StorageError as error:
+            logger.error("the rollouts wait: %s", error)  # noqa: TRY400
+
+    async def _tick_one(self, rollout_id: str) -> None:
+        try:
+            await self._database.write(
+                lambda connection: self._engine.tick_one(connection, rollout_id)
+            )
+        except TransitionError as error:
+            # An operator was faster; nothing was committed and the next look sees the change.
+            logger.info("rollout %s: %s", rollout_id, error)
+        self._ringer.wake()
+
+
+async def forget_in_turns(database: Database, rules: RetentionSection, clock: Clock) -> None:
+    """Delete what is older than the rules say, a bounded number of rows a minute."""
+    while True:
+        await asyncio.sleep(RETENTION_S)
+        try:
+            gone = await database.write(
+                lambda connection: forget(connection, rules, now_s=clock.wall())
+            )
+        except StorageError as error:
+            logger.error("nothing was forgotten: %s", error)  # noqa: TRY400
+        else:
+            if gone:
+                logger.info("%d old rows forgotten", gone)
