@@ -152,7 +152,11 @@ class Slot:
 
     def recover(self) -> None:
         """After a start: let the pipelines run what they ran, and take up what was cut short."""
-        record = self._journal.load(self.record.slot) or self._from_links()
+        try:
+            record = self._journal.load(self.record.slot) or self._from_links()
+        except StorageError as error:
+            logger.error("slot %s: %s", self.record.slot, error)  # noqa: TRY400  # not our bug
+            record = self._from_links()
         self.record = record
         state = record.state
         self._effects = RESUME.get(state, ())

@@ -119,11 +119,7 @@ class Updater:
         }
 
     def start(self) -> None:
-        """Let every slot run what it ran before, then start working in the background.
-
-        Raises:
-            StorageError: The journal cannot be read now.
-        """
+        """Let every slot run what it ran before, then start working in the background."""
         for slot in self._slots.values():
             slot.recover()
         self._report()
