@@ -17,11 +17,16 @@ from edgeops.inference.arrays import Array, Floats, numpy_dtype
 ELEMENTWISE: Final = frozenset({"scale", "normalize", "standardize", "dequantize"})
 
 
-def apply_inplace(step: Step, values: Floats) -> None:
-    """Apply one element-wise step to ``values`` (float32, channels or features last).
+def apply_inplace(step: Step, values: Floats, *, channels: int = -1) -> None:
+    """Apply one element-wise step to ``values``.
+
+    Args:
+        step: One of the kinds ``ELEMENTWISE``.
+        values: float32, of any shape.
+        channels: Axis of the channels or features, counted from the end.
 
     Raises:
-        InferenceError: ``mean`` or ``std`` have another length than the last axis.
+        InferenceError: ``mean`` or ``std`` have another length than that axis.
     """
     if step.scale is not None:
         values *= np.float32(step.scale)
@@ -32,9 +37,10 @@ def apply_inplace(step: Step, values: Floats) -> None:
         given = step.normalize if step.normalize is not None else step.standardize
         if given is None:
             raise InferenceError(f"the step {step.kind} is not element-wise")
-        mean, std = _per_channel(given, values.shape[-1] if values.ndim else 1, step.kind)
-        values -= mean
-        values /= std
+        mean, std = _per_channel(given, values.shape[channels], step.kind)
+        behind = (1,) * (-1 - channels)  # broadcast along the axes behind the channels
+        values -= mean.reshape(-1, *behind)
+        values /= std.reshape(-1, *behind)
 
 
 def _per_channel(given: Normalize, channels: int, kind: str) -> tuple[Floats, Floats]:

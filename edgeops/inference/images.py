@@ -146,39 +146,49 @@ def image_geometry(form: Form, kind: str) -> Geometry:
     return form.geometry
 
 
-def plane_lookup(table: Array, out: Array) -> Operation:
-    """Return an operation that looks up every channel of an image in a plane of ``out``.
+def split(shape: tuple[int, ...]) -> Operation:
+    """Return an operation that brings an image's channels to the front: ``[channels, h, w]``.
+
+    Args:
+        shape: Of the uint8 image, ``(height, width, channels)``.
+    """
+    height, width, channels = shape
+    planes = np.empty((channels, height, width), dtype=np.uint8)
+    each = list(planes)
+
+    def to_planes(image: Array) -> Array:
+        cv2.split(cast("Pixels", image), each)
+        return planes
+
+    return to_planes
+
+
+def look_up(table: Array, out: Array, *, planes: bool) -> Operation:
+    """Return an operation that looks every value of an image up into ``out``.
 
     Args:
         table: ``(256, channels)``, or ``(256, 1)`` for all channels.
-        out: ``(channels, height, width)``, contiguous.
+        out: Contiguous, of the image's shape.
+        planes: Channels are the first axis, not the last.
     """
-    channels = out.shape[0]
-    columns = [np.ascontiguousarray(table[:, min(c, table.shape[1] - 1)]) for c in range(channels)]
-    plane = np.empty(out.shape[1:], dtype=np.uint8)
+    columns = np.ascontiguousarray(table.T)
+    if planes:
+        rows = [columns[min(c, len(columns) - 1)] for c in range(len(out))]
 
-    def look_up(image: Array) -> Array:
-        pixels = cast("Pixels", image)
-        for channel in range(channels):
-            cv2.extractChannel(pixels, channel, dst=plane)
-            cv2.LUT(plane, cast("Pixels", columns[channel]), dst=cast("Pixels", out[channel]))
+        def by_plane(image: Array) -> Array:
+            for plane, row, target in zip(image, rows, out, strict=True):
+                _look_up(plane, row, target)
+            return out
+
+        return by_plane
+    wanted = np.ascontiguousarray(table[None] if table.shape[1] > 1 else columns)
+
+    def by_pixel(image: Array) -> Array:
+        _look_up(image, wanted, out)
         return out
 
-    return look_up
+    return by_pixel
 
 
-def pixel_lookup(table: Array, out: Array) -> Operation:
-    """Return an operation that looks up every value of an image in ``out`` of the same axes.
-
-    Args:
-        table: ``(256, channels)``, or ``(256, 1)`` for all channels.
-        out: The image's shape, contiguous.
-    """
-    per_channel = table.shape[1] > 1
-    wanted = np.ascontiguousarray(table[None] if per_channel else table.reshape(1, 256))
-
-    def look_up(image: Array) -> Array:
-        cv2.LUT(cast("Pixels", image), cast("Pixels", wanted), dst=cast("Pixels", out))
-        return out
-
-    return look_up
+def _look_up(image: Array, table: Array, out: Array) -> None:
+    cv2.LUT(cast("Pixels", image), cast("Pixels", table), dst=cast("Pixels", out))

@@ -3,8 +3,8 @@
 The first sample of a kind (shape, element type, channel order) is planned: every step is checked
 against what arrives at it and becomes one operation with its buffers. Later samples of that kind
 only run the operations. Where steps can be done in another order or at once with *equal* results,
-they are: channels are swapped after resizing, and everything element-wise on 8-bit values,
-together with axis order and quantization, is one look-up.
+they are: channels are swapped after resizing, axes are arranged while values still are bytes, and
+everything between 8-bit samples and an 8-bit tensor is one look-up.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from edgeops.contracts.manifest import InputSpec, TensorSpec
 from edgeops.contracts.preprocess import ColorOrder, Step
 from edgeops.errors import InferenceError
 from edgeops.inference import arithmetic, signals
-from edgeops.inference.arrays import Array, Floats
+from edgeops.inference.arrays import Array, Floats, numpy_dtype
 from edgeops.inference.form import (
     COLOR_CHANNELS,
     GRAY_AXES,
@@ -101,15 +101,12 @@ class Preprocessor:
         return _Plan(kind, tuple(operations), self._finish(tail, form), form.geometry)
 
     def _finish(self, tail: Sequence[Step], form: Form) -> Packing:
-        per_channel = arithmetic.is_per_channel(tail)
-        if form.dtype in _8_BIT and not self._keep and not form.windows:
-            channels = form.shape[-1] if per_channel else 1
-            table = arithmetic.table(tail, form.dtype, channels, self._tensor)
-            packing = pack_table(table, form, self._spec, self._tensor)
+        narrow = form.dtype in _8_BIT and numpy_dtype(self._tensor.dtype) in _8_BIT
+        if narrow and not self._keep and not form.windows:
+            packing = pack_table(tail, form, self._spec, self._tensor)
             if packing is not None:
                 return packing
-        after, operation = _plan_floats(tail, form)
-        return pack_floats(operation, after, self._spec, self._tensor, keep_features=self._keep)
+        return pack_floats(tail, form, self._spec, self._tensor, keep_features=self._keep)
 
 
 def _form(sample: Array, color: ColorOrder | None, spec: InputSpec) -> Form:
@@ -172,7 +169,7 @@ def _leading_elementwise(steps: Sequence[Step]) -> Sequence[Step]:
 def _plan_floats(steps: Sequence[Step], form: Form) -> tuple[Form, Operation]:
     out: Floats = np.empty(form.shape, dtype=np.float32)
     for step in steps:  # a wrong number of means or deviations shows here, once
-        arithmetic.apply_inplace(step, np.ones((1, *form.shape[-1:]), dtype=np.float32))
+        arithmetic.apply_inplace(step, np.ones_like(out))
     steps = tuple(steps)
 
     def apply(values: Array) -> Array:

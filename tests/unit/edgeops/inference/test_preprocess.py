@@ -167,6 +167,33 @@ def test_a_variant_with_another_axis_order_gets_its_own() -> None:
 
 
 @pytest.mark.parametrize("data_color", ["rgb", "bgr"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_numbers_per_feature_follow_a_reshaped_sample(dtype: DType) -> None:
+    sample = np.arange(60, dtype=np.uint8)
+    steps = (Step(reshape=(5, 4, 3)), PER_CHANNEL)
+    target = tensor((1, 4, 3, 5), dtype, layout="nhwc", scale=0.1 if dtype == "int8" else None)
+    wanted = plainly(sample.reshape(5, 4, 3), (PER_CHANNEL,)).transpose(1, 2, 0)
+
+    found = prepare(sample, target, *steps, layout="nchw")
+
+    if dtype == "int8":
+        wanted = np.clip(np.rint(wanted / np.float32(0.1)), -128, 127)
+    np.testing.assert_array_equal(found[0], wanted)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_look_up_per_channel_equals_arithmetic(layout: Layout) -> None:
+    sample = image(SIZE, SIZE)
+    shape = (1, SIZE, SIZE, 3) if layout == "nhwc" else (1, 3, SIZE, SIZE)
+    target = tensor(shape, "int8", scale=0.7, zero_point=-5)
+
+    looked_up = prepare(sample, target, PER_CHANNEL, layout=layout)
+    calculated = prepare(sample.astype(np.float32), target, PER_CHANNEL, layout=layout)
+
+    assert len(np.unique(looked_up)) > 100
+    np.testing.assert_array_equal(looked_up, calculated)
+
+
 def test_a_camera_is_brought_to_the_order_of_the_data(data_color: ColorOrder) -> None:
     sample = image(SIZE, SIZE)
     target = tensor((1, SIZE, SIZE, 3), layout="nhwc")
