@@ -26,6 +26,7 @@ from agent.sources.options import KINDS as SOURCE_KINDS
 from agent.sources.options import CameraOptions, SourceOptions
 from agent.update.rules import UpdateRules
 from edgeops import yamldoc
+from edgeops.contracts.manifest import FreeForm
 from edgeops.contracts.scalars import Id, Name, Precision, Runtime
 from edgeops.errors import ContractError, StorageError
 from edgeops.quantities import Duration
@@ -38,7 +39,8 @@ LOCAL_SLOT: Final = "local-"
 MAX_RULE_NAME: Final = 100
 """As ``AlertEvent.rule`` has it."""
 
-Section = dict[str, dict[str, object]]
+Section = dict[str, dict[str, FreeForm]]
+"""Read in a second step, see ``config_sections``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

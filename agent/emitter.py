@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from agent.messages import MAX_PACKET_BYTES, Item, Results, encode, encoded_size
+from agent.messages import Item, encode_item, join_items
 from edgeops.clock import Clock
 
 QUIET_S: Final = 0.02
@@ -27,20 +27,19 @@ class Emitter:
     def __init__(self, send: Callable[[bytes], None], clock: Clock) -> None:
         self._send = send
         self._clock = clock
-        self._items: list[Item] = []
+        self._items: list[bytes] = []
         self._bytes = 0
         self._sent_at = -1.0
 
     def add(self, item: Item) -> None:
         """Take one result; sends where the last packet left more than ``QUIET_S`` ago."""
-        size = encoded_size(item)
-        if size > MAX_BATCH_BYTES:
-            item = shortened(item)
-            size = encoded_size(item)
-        if self._bytes + size > MAX_BATCH_BYTES:
+        data = encode_item(item)
+        if len(data) > MAX_BATCH_BYTES:
+            data = encode_item(shortened(item))
+        if self._bytes + len(data) > MAX_BATCH_BYTES:
             self.flush()
-        self._items.append(item)
-        self._bytes += size
+        self._items.append(data)
+        self._bytes += len(data) + 1
         due = self._clock.monotonic() - self._sent_at >= QUIET_S
         if due or len(self._items) >= MAX_BATCH:
             self.flush()
@@ -49,7 +48,7 @@ class Emitter:
         """Send what is waiting."""
         if not self._items:
             return
-        packet = encode(Results(items=tuple(self._items)))
+        packet = join_items(self._items)
         self._items.clear()
         self._bytes = 0
         self._send(packet)
@@ -62,6 +61,6 @@ def shortened(item: Item) -> Item:
         return msgspec.structs.replace(item, detail=item.detail[:MAX_OBJECTS])
     result = replace(item.result, objects=item.result.objects[:MAX_OBJECTS], scores=())
     short = msgspec.structs.replace(item, result=result)
-    if encoded_size(short) > MAX_PACKET_BYTES // 2:
+    if len(encode_item(short)) > MAX_BATCH_BYTES:
         short = msgspec.structs.replace(short, result=replace(result, objects=()))
     return short

@@ -4,11 +4,12 @@ Pixels never cross; a pipe that is killed at any point leaves nothing half-read,
 (``SOCK_SEQPACKET``) arrive whole or not at all.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from edgeops.contracts.manifest import TaskType
+from edgeops.contracts.manifest import FreeForm, TaskType
 from edgeops.contracts.result import Result
 from edgeops.contracts.scalars import Precision, Runtime
 from edgeops.errors import ContractError
@@ -27,7 +28,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
     """
 
     pipeline: str
-    source: dict[str, object]
+    source: dict[str, FreeForm]
     interval_s: float = 0.0
     threads: int = 1
 
@@ -136,9 +137,14 @@ def encode(message: ToPipe | FromPipe) -> bytes:
     return data
 
 
-def encoded_size(item: Item) -> int:
-    """Return how many bytes one inference takes in a packet."""
-    return len(_encoder.encode(item)) + 1
+def encode_item(item: Item) -> bytes:
+    """Return one inference as it stands in a packet."""
+    return _encoder.encode(item)
+
+
+def join_items(items: Sequence[bytes]) -> bytes:
+    """Return the packet ``Results`` of inferences that were encoded one by one."""
+    return b'{"type":"results","items":[' + b",".join(items) + b"]}"
 
 
 def decode_for_pipe(data: bytes) -> ToPipe:

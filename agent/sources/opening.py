@@ -1,6 +1,12 @@
 """Opens the source that the configuration names; imports only what that kind needs."""
 
-from agent.sources.options import CameraOptions, CsvOptions, SourceOptions, VideoOptions
+from agent.sources.options import (
+    CameraOptions,
+    CsvOptions,
+    RepeatOptions,
+    SourceOptions,
+    VideoOptions,
+)
 from agent.sources.source import Source
 from edgeops.clock import Clock
 
@@ -23,6 +29,10 @@ def open_source(options: SourceOptions, clock: Clock) -> Source:
         from agent.sources.camera import Camera  # noqa: PLC0415
 
         return Camera(options, clock)
+    if isinstance(options, RepeatOptions):
+        from agent.sources.repeat import Repeat  # noqa: PLC0415
+
+        return Repeat(options)
     from agent.sources.images import open_images  # noqa: PLC0415
 
     return open_images(options, clock)

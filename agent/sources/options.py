@@ -92,7 +92,14 @@ class CsvOptions:
             raise ValueError("Expected time_column or rate_hz")
 
 
-SourceOptions = VideoOptions | CameraOptions | ImagesOptions | CsvOptions
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatOptions:
+    """The arrays of an ``.npz`` file (``x``), over and over, for measuring; not for a document."""
+
+    path: str
+
+
+SourceOptions = VideoOptions | CameraOptions | ImagesOptions | CsvOptions | RepeatOptions
 
 KINDS: Final[Mapping[str, type[SourceOptions]]] = {
     "video": VideoOptions,
@@ -102,19 +109,24 @@ KINDS: Final[Mapping[str, type[SourceOptions]]] = {
 }
 
 
+_ALL_KINDS: Final[Mapping[str, type[SourceOptions]]] = {**KINDS, "repeat": RepeatOptions}
+
+
 def is_live(options: SourceOptions) -> bool:
     """Return whether time passes by itself: the latest sample wins and evidence time is a clock."""
+    if isinstance(options, RepeatOptions):
+        return False
     return isinstance(options, CameraOptions) or options.realtime
 
 
 def is_finite(options: SourceOptions) -> bool:
     """Return whether the source comes to an end by itself."""
-    return not isinstance(options, CameraOptions) and not options.loop
+    return not isinstance(options, CameraOptions | RepeatOptions) and not options.loop
 
 
 def to_plain(options: SourceOptions) -> dict[str, codec.JsonValue]:
     """Return the options as JSON values, with their ``type``."""
-    kind = next(name for name, wanted in KINDS.items() if isinstance(options, wanted))
+    kind = next(name for name, wanted in _ALL_KINDS.items() if isinstance(options, wanted))
     fields = codec.plain(options)
     if not isinstance(fields, dict):
         raise TypeError("options are a mapping")
@@ -124,10 +136,10 @@ def to_plain(options: SourceOptions) -> dict[str, codec.JsonValue]:
 def from_plain(value: Mapping[str, object]) -> SourceOptions:
     """Return what ``to_plain`` gave; raises ``ContractError``."""
     kind = value.get("type")
-    if not isinstance(kind, str) or kind not in KINDS:
+    if not isinstance(kind, str) or kind not in _ALL_KINDS:
         raise ContractError("source.type", f"is {kind!r}, expected one of {', '.join(KINDS)}")
     fields = {key: child for key, child in value.items() if key != "type"}
-    return codec.convert(fields, KINDS[kind], where="source")
+    return codec.convert(fields, _ALL_KINDS[kind], where="source")
 
 
 def _loop_needs_realtime(*, loop: bool, realtime: bool) -> None:
