@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import fleet.db.rollout_tables  # noqa: F401  # adds its tables to the metadata
 from fleet.db.schema import metadata
 
 context.configure(

@@ -1,0 +1,1 @@
+"""Staged rollouts: who gets a bundle when, and when that stops by itself."""
