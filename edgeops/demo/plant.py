@@ -47,7 +47,9 @@ class Device:
         """Return what its local API says now; ``None`` while it does not answer."""
         try:
             address = json.loads((self.folder / "state" / "api.json").read_text())
-            return mapping(get_json(f"http://{address['host']}:{address['port']}/status"), self.id)
+            return mapping(
+                get_json(f"http://{address['host']}:{address['port']}/v1/status"), self.id
+            )
         except (OSError, json.JSONDecodeError, KeyError, TransportError):
             return None
 
@@ -164,8 +166,8 @@ class Plant:
         """Start the device's agent."""
         (device.folder / "state" / "api.json").unlink(missing_ok=True)
         device.daemon = programs.start(
-            device.id, "agent", "run", "--config", str(device.config),
-            cwd=device.folder, log=device.folder / "agent.log",
+            device.id, "agent", "run", "--config", str(device.config), "--json",
+            cwd=device.folder, log=device.folder / "agent.log", out=device.folder / "runs.jsonl",
         )  # fmt: skip
         self.daemons[device.id] = device.daemon
 
@@ -189,9 +191,9 @@ class Plant:
 def _belt(folder: Path, seed: int, slot: str) -> Mapping[str, object]:
     from edgeops.demo import render  # noqa: PLC0415  # NumPy and OpenCV load when used
 
-    # A part passes every 4 s from 2 s on: the second and the fifth of six are flawed.
+    # A part passes every 4 s from 2 s on: the second and the fourth of six are flawed.
     render.write_belt_video(
-        folder / "belt.avi", seed=seed, seconds=RECORDING_S, defects=[(5.0, 7.0), (17.0, 19.0)]
+        folder / "belt.avi", seed=seed, seconds=RECORDING_S, defects=[(5.0, 7.0), (13.0, 15.0)]
     )
     return {
         "sources": {

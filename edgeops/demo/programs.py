@@ -98,16 +98,24 @@ class Daemon:
         return ""
 
 
-def start(name: str, *words: str, cwd: Path, log: Path) -> Daemon:
-    """Start ``edgeops WORDS`` in a process group of its own."""
-    with log.open("ab") as out:
+def start(name: str, *words: str, cwd: Path, log: Path, out: Path | None = None) -> Daemon:
+    """Start ``edgeops WORDS`` in a process group of its own.
+
+    Args:
+        name: What people call it.
+        words: The command's words.
+        cwd: Its working folder.
+        log: Its standard error is added to this file.
+        out: Its standard output is added to this file; ``None`` drops it.
+    """
+    with log.open("ab") as errors, (out or Path(os.devnull)).open("ab") as output:
         process = subprocess.Popen(
             command("-v", *words),
             cwd=cwd,
             env=environment(),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=out,
+            stdout=output,
+            stderr=errors,
             start_new_session=True,
         )
     return Daemon(name, process, log)

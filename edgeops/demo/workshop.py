@@ -18,6 +18,8 @@ from edgeops.yamldoc import plain
 
 VISUAL: Final = "visual-inspection"
 BEARING: Final = "bearing-vibration"
+DECIDING: Final = ("top1", "auc")
+"""Metrics that people compare models by, before all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,8 @@ def figures(made: Made) -> ModelFigures:
         plain_float, int8 = variants["onnx", "float32"], variants["onnx", "int8"]
     except KeyError as error:
         raise CheckFailedError(f"{made.name} {made.version} lacks the variant {error}") from error
-    metric = next(iter(mapping(int8.get("metrics"), "metrics")))
+    known = mapping(int8.get("metrics"), "metrics")
+    metric = next(name for name in (*DECIDING, *known) if name in known)
     return ModelFigures(
         name=f"{made.name} {made.version}",
         metric=metric,

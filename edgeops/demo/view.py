@@ -1,0 +1,143 @@
+"""What the demo shows while it runs: devices, counts and the story so far."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from edgeops.demo.timeline import StepRecord, Summary, Timeline
+
+SHOWN_STEPS: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLine:
+    """One device as its own local API says it is."""
+
+    id: str
+    online: str
+    model: str
+    state: str
+    frames: int
+    alerts: int
+    waiting: int
+
+
+class View(Protocol):
+    """Shows progress."""
+
+    def show(self, timeline: Timeline, devices: list[DeviceLine]) -> None:
+        """Show the present state; called a few times a second."""
+
+    def step(self, record: StepRecord) -> None:
+        """Show that a step ended."""
+
+
+class LiveView:
+    """A terminal that is redrawn."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, timeline: Timeline, devices: list[DeviceLine]) -> None:
+        """Redraw."""
+        table = Table(expand=True, box=None, header_style="bold")
+        for name in ("device", "link", "model", "update"):
+            table.add_column(name)
+        for name in ("frames", "alerts", "waiting"):
+            table.add_column(name, justify="right")
+        for line in devices:
+            colour = "green" if line.online == "online" else "yellow"
+            table.add_row(
+                line.id,
+                Text(line.online, colour),
+                line.model,
+                line.state,
+                str(line.frames),
+                str(line.alerts),
+                str(line.waiting),
+            )
+        story = Text()
+        for record in timeline.steps[-SHOWN_STEPS:]:
+            story.append_text(_line(record))
+        story.append(f"{timeline.seconds:6.1f} s  … {timeline.doing}", style="cyan")
+        self._live.update(
+            Group(Panel(table, title="EdgeOps demo: devices"), Panel(story, title="timeline"))
+        )
+
+    def step(self, record: StepRecord) -> None:
+        """Nothing: the next redraw shows it."""
+
+
+class PlainView:
+    """A log for terminals that cannot be redrawn, and for files."""
+
+    def show(self, timeline: Timeline, devices: list[DeviceLine]) -> None:
+        """Nothing: steps say it all."""
+
+    def step(self, record: StepRecord) -> None:
+        """Print one line."""
+        sys.stderr.write(_line(record).plain)
+        sys.stderr.flush()
+
+
+@contextmanager
+def opened(*, dashboard: bool) -> Iterator[View]:
+    """Yield the view that fits: live on a terminal, plain lines elsewhere."""
+    console = Console(stderr=True)
+    if dashboard and console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            yield LiveView(live)
+    else:
+        yield PlainView()
+
+
+def print_summary(summary: Summary) -> None:
+    """Print the whole story with its figures on standard output."""
+    console = Console(highlight=False)
+    console.print("\n[bold]What happened[/bold]")
+    for record in summary.steps:
+        console.print(_line(record), end="")
+    if summary.models:
+        table = Table(title="\nFloat and int8 side by side", title_justify="left", box=None)
+        for name in ("model", "metric", "float32", "int8", "size float32", "int8", "ms float32"):
+            table.add_column(name, justify="left" if name in {"model", "metric"} else "right")
+        table.add_column("int8", justify="right")
+        for model in summary.models:
+            table.add_row(
+                model.name,
+                model.metric,
+                f"{model.float:.3f}",
+                f"{model.int8:.3f}",
+                f"{model.float_bytes / 1000:.0f} kB",
+                f"{model.int8_bytes / 1000:.0f} kB",
+                f"{model.float_ms:.2f}",
+                f"{model.int8_ms:.2f}",
+            )
+        console.print(table)
+    counts = summary.counts
+    console.print("\n[bold]Counted in this run[/bold]")
+    console.print(
+        f"  {counts.devices} devices inferred {counts.frames} frames;"
+        f" {counts.updates} updates committed, {counts.rollbacks} taken back by the device\n"
+        f"  alert events: {counts.alerts_raised} raised, {counts.alerts_received} received;"
+        f" telemetry windows: {counts.windows_sent} sent, {counts.windows_stored} stored\n"
+        f"  lost: {counts.lost}, stored twice: {counts.duplicates}"
+    )
+    word = "[green]all steps happened[/green]" if summary.ok else "[red]a step did not happen[/red]"
+    console.print(f"\n{word} in {summary.seconds:.0f} s")
+
+
+def _line(record: StepRecord) -> Text:
+    text = Text(f"{record.at_s:6.1f} s  ")
+    text.append("✓ " if record.ok else "✗ ", style="green" if record.ok else "bold red")
+    text.append(record.name, style="bold")
+    text.append(f": {record.detail}\n")
+    return text
