@@ -301,6 +301,16 @@ def test_features_are_kept_as_they_were_before_quantization() -> None:
     np.testing.assert_array_equal(prepared.features[0][0], sample)
 
 
+def test_features_are_kept_of_8_bit_samples_too() -> None:
+    spec = InputSpec(preprocess=(Step(dequantize=Dequantize(scale=0.5, zero_point=1)),))
+    sample = np.array([3, -4], dtype=np.int8)
+
+    prepared = Preprocessor(spec, tensor((1, 2), "int8", scale=2.0), keep_features=True)(sample)
+
+    assert prepared.tensors[0].tolist() == [[0, -1]]
+    assert [row.tolist() for row in prepared.features] == [[[1.0, -2.5]]]
+
+
 def test_samples_of_changing_size_are_planned_anew() -> None:
     prepared = Preprocessor(
         InputSpec(preprocess=(RESIZE,)), tensor((1, SIZE, SIZE, 3), layout="nhwc")
