@@ -19,7 +19,7 @@ from edgeops.demo.programs import Daemon
 from edgeops.errors import TransportError
 from edgeops.yamldoc import plain
 
-RECORDING_S: Final = 24.0
+RECORDING_S: Final = 16.0
 WINDOW_S: Final = 1.0
 
 
@@ -191,7 +191,7 @@ class Plant:
 def _belt(folder: Path, seed: int, slot: str) -> Mapping[str, object]:
     from edgeops.demo import render  # noqa: PLC0415  # NumPy and OpenCV load when used
 
-    # A part passes every 4 s from 2 s on: the second and the fourth of six are flawed.
+    # A part passes every 4 s from 2 s on: the second and the fourth of four are flawed.
     render.write_belt_video(
         folder / "belt.avi", seed=seed, seconds=RECORDING_S, defects=[(5.0, 7.0), (13.0, 15.0)]
     )
@@ -220,7 +220,7 @@ def _motor(folder: Path, seed: int, slot: str) -> Mapping[str, object]:
     from edgeops.demo import render  # noqa: PLC0415  # NumPy and OpenCV load when used
 
     render.write_vibration_csv(
-        folder / "vibration.csv", seed=seed, seconds=RECORDING_S, faults=[(6.0, 14.0)]
+        folder / "vibration.csv", seed=seed, seconds=RECORDING_S, faults=[(5.0, 11.0)]
     )
     source = {
         "type": "csv",

@@ -203,7 +203,8 @@ def good_model_with_a_kill(stage: Stage) -> None:
 
     def downloading() -> bool:
         stage.completed(title)  # raises where the rollout has stopped
-        return slot_of(_status(device), VISION).get("state") == "fetch"
+        fetching = slot_of(_status(device), VISION).get("state") == "fetch"
+        return fetching and _partial_bytes(device) > 0
 
     stage.wait(f"{KILLED} downloads v3 over a slow line", downloading)
     daemon = device.daemon
@@ -211,7 +212,7 @@ def good_model_with_a_kill(stage: Stage) -> None:
         raise CheckFailedError(f"{KILLED} has no agent")
     stage.expected_dead.add(KILLED)
     daemon.kill()
-    partial = sum(path.stat().st_size for path in (device.folder / "state").rglob("*.part"))
+    partial = _partial_bytes(device)
     for cable in device.cables.values():
         cable.throttle(None)
     stage.plant.start(device)
@@ -229,7 +230,7 @@ def good_model_with_a_kill(stage: Stage) -> None:
     stage.wait(f"{KILLED} runs v3", lambda: slot_of(_status(device), VISION).get("running") == new)
     stage.done(
         "kill in mid-update",
-        f"{KILLED} got SIGKILL with {partial / 1000:.0f} kB downloaded, came back on"
+        f"{KILLED} got SIGKILL with {partial / 1000:.1f} kB of a file downloaded, came back on"
         f" {first} and finished the update",
     )
     committed = int(number(stage.rollout(title), "committed"))
@@ -250,6 +251,11 @@ def _wait_running(stage: Stage, device: Device, digest: str) -> None:
         f"{device.id} runs {digest[7:15]}…",
         lambda: slot_of(_status(device), VISION).get("running") == digest,
     )
+
+
+def _partial_bytes(device: Device) -> int:
+    """Return the bytes of unfinished downloads on the device's disk."""
+    return sum(path.stat().st_size for path in (device.folder / "state").rglob("*.part"))
 
 
 def _status(device: Device) -> dict[str, JsonValue]:

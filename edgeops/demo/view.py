@@ -66,7 +66,7 @@ class LiveView:
             )
         story = Text()
         for record in timeline.steps[-SHOWN_STEPS:]:
-            story.append_text(_line(record))
+            story.append_text(_line(record)).append("\n")
         story.append(f"{timeline.seconds:6.1f} s  … {timeline.doing}", style="cyan")
         self._live.update(
             Group(Panel(table, title="EdgeOps demo: devices"), Panel(story, title="timeline"))
@@ -84,7 +84,7 @@ class PlainView:
 
     def step(self, record: StepRecord) -> None:
         """Print one line."""
-        sys.stderr.write(_line(record).plain)
+        sys.stderr.write(_line(record).plain + "\n")
         sys.stderr.flush()
 
 
@@ -102,42 +102,55 @@ def opened(*, dashboard: bool) -> Iterator[View]:
 def print_summary(summary: Summary) -> None:
     """Print the whole story with its figures on standard output."""
     console = Console(highlight=False)
-    console.print("\n[bold]What happened[/bold]")
-    for record in summary.steps:
-        console.print(_line(record), end="")
+    parts: list[Text | Table] = [Text("\nWhat happened", "bold")]
+    parts += [_line(record) for record in summary.steps]
     if summary.models:
-        table = Table(title="\nFloat and int8 side by side", title_justify="left", box=None)
-        for name in ("model", "metric", "float32", "int8", "size float32", "int8", "ms float32"):
-            table.add_column(name, justify="left" if name in {"model", "metric"} else "right")
-        table.add_column("int8", justify="right")
-        for model in summary.models:
-            table.add_row(
-                model.name,
-                model.metric,
-                f"{model.float:.3f}",
-                f"{model.int8:.3f}",
-                f"{model.float_bytes / 1000:.0f} kB",
-                f"{model.int8_bytes / 1000:.0f} kB",
-                f"{model.float_ms:.2f}",
-                f"{model.int8_ms:.2f}",
-            )
-        console.print(table)
+        parts += [Text("Float and int8 side by side", "bold"), _side_by_side(summary), Text()]
     counts = summary.counts
-    console.print("\n[bold]Counted in this run[/bold]")
-    console.print(
-        f"  {counts.devices} devices inferred {counts.frames} frames;"
-        f" {counts.updates} updates committed, {counts.rollbacks} taken back by the device\n"
-        f"  alert events: {counts.alerts_raised} raised, {counts.alerts_received} received;"
-        f" telemetry windows: {counts.windows_sent} sent, {counts.windows_stored} stored\n"
-        f"  lost: {counts.lost}, stored twice: {counts.duplicates}"
+    parts.append(Text("Counted in this run", "bold"))
+    parts.append(
+        Text(
+            f"  {counts.devices} devices inferred {counts.frames} frames;"
+            f" {counts.updates} updates committed, {counts.rollbacks} taken back by the device\n"
+            f"  alert events: {counts.alerts_raised} raised, {counts.alerts_received} received\n"
+            f"  telemetry windows: {counts.windows_sent} sent, {counts.windows_stored} stored\n"
+            f"  lost: {counts.lost}, stored twice: {counts.duplicates}\n"
+        )
     )
-    word = "[green]all steps happened[/green]" if summary.ok else "[red]a step did not happen[/red]"
-    console.print(f"\n{word} in {summary.seconds:.0f} s")
+    for part in parts:
+        console.print(part, soft_wrap=not isinstance(part, Table))
+    verdict = Text("all steps happened", "green") if summary.ok else Text(_failed(summary), "red")
+    console.print(verdict + Text(f" in {summary.seconds:.0f} s"), soft_wrap=True)
+
+
+def _failed(summary: Summary) -> str:
+    missing = [record.name for record in summary.steps if not record.ok]
+    return f"did not happen: {', '.join(missing)};"
+
+
+def _side_by_side(summary: Summary) -> Table:
+    table = Table(box=None, header_style="dim")
+    for name in ("model", "metric", "float32", "int8", "kB", "int8", "ms", "int8"):
+        table.add_column(
+            name, justify="left" if name in {"model", "metric"} else "right", no_wrap=True
+        )
+    for model in summary.models:
+        table.add_row(
+            model.name,
+            model.metric,
+            f"{model.float:.3f}",
+            f"{model.int8:.3f}",
+            f"{model.float_bytes / 1000:.0f}",
+            f"{model.int8_bytes / 1000:.0f}",
+            f"{model.float_ms:.3f}",
+            f"{model.int8_ms:.3f}",
+        )
+    return table
 
 
 def _line(record: StepRecord) -> Text:
     text = Text(f"{record.at_s:6.1f} s  ")
     text.append("✓ " if record.ok else "✗ ", style="green" if record.ok else "bold red")
     text.append(record.name, style="bold")
-    text.append(f": {record.detail}\n")
+    text.append(f": {record.detail}")
     return text

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch  # type: ignore[import-not-found]  # only this script needs it; it is no extra of ours
+import torch  # only this script needs it; it is no extra of ours
 from torch import nn
 
 from edgeops.contracts.preprocess import Spectrum
