@@ -2,7 +2,7 @@
 
 The order depends on the rollout's salt and the devices alone, so that it can be computed again
 and no device is always the canary. Every prefix of it holds each kind of device (board and site)
-in proportion, within one device.
+in proportion, off by less than two devices.
 """
 
 import hashlib

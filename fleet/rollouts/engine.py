@@ -21,7 +21,8 @@ from fleet.rollouts.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-LEASE_S: Final = 30.0
+LEASE_S: Final = 10.0
+"""After a crash, another process takes over so much later."""
 WATCHED_STEP_MOST_S: Final = 60.0
 """Longest time between two ticks that counts as watched: tick more often than this."""
 

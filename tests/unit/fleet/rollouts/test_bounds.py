@@ -17,25 +17,25 @@ from fleet.rollouts.bounds import (
 
 @pytest.mark.parametrize(
     ("failures", "attempted", "expected"),
-    # statsmodels.stats.proportion.proportion_confint(k, n, alpha=0.1, method="wilson")[0]
-    [(1, 5, 0.0460), (2, 5, 0.1514), (5, 50, 0.0498), (10, 100, 0.0608), (0, 10, 0.0)],
+    # The rate p at which (k/n - p) is 1.6449 times sqrt(p (1 - p) / n), solved by SciPy's brentq.
+    [(1, 5, 0.0459625), (2, 5, 0.1427065), (5, 50, 0.0495290), (10, 100, 0.0607187), (0, 9, 0)],
 )
 def test_wilson_lower_bound(failures: int, attempted: int, expected: float) -> None:
-    assert wilson_lower(failures, attempted) == pytest.approx(expected, abs=2e-3)
+    assert wilson_lower(failures, attempted) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("failures", "attempted", "expected"),
-    # beta.ppf(0.95, k + 1, n - k); for k = 0 it is 1 - 0.05 ** (1 / n)
+    # scipy.stats.beta.ppf(0.95, k + 1, n - k); for k = 0 it is 1 - 0.05 ** (1 / n)
     [
         (0, 10, 1 - 0.05 ** (1 / 10)),
         (0, 59, 1 - 0.05 ** (1 / 59)),
-        (1, 10, 0.39416),
-        (5, 50, 0.19945),
+        (1, 10, 0.3941633),
+        (5, 50, 0.1988330),
     ],
 )
 def test_exact_upper_bound(failures: int, attempted: int, expected: float) -> None:
-    assert exact_upper(failures, attempted, alpha=0.05) == pytest.approx(expected, abs=5e-4)
+    assert exact_upper(failures, attempted, alpha=0.05) == pytest.approx(expected, abs=1e-6)
 
 
 def test_without_attempts_nothing_is_known() -> None:
