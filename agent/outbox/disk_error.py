@@ -32,8 +32,3 @@ def is_damage(error: sqlite3.Error) -> bool:
         return True
     # A table or column is missing from a file that claims to be ours.
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-
-
-def was_moved(error: sqlite3.Error) -> bool:
-    """Return whether someone moved or removed the database under us."""
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DBMOVED

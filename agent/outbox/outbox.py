@@ -57,6 +57,7 @@ class Outbox:
             waiting=self._waiting,
             changed=self._changed,
         )
+        self._writer.on_open = self._reader.close
         self._states = self._writer.open()
 
     @property

@@ -90,6 +90,8 @@ def _rows(path: Path, table: str, key: str, columns: str) -> Iterator[tuple[obje
         found: list[tuple[object, ...]] = []
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+                # Without this SQLite does not read a line of a file that was cut short.
+                db.execute("PRAGMA writable_schema=ON")
                 # Names are our own constants; nothing foreign is in the statement.
                 statement = f"SELECT {key}, {columns} FROM {table} ORDER BY {key} {order}"  # noqa: S608
                 for row in db.execute(statement):

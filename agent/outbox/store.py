@@ -35,6 +35,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS window_place ON window(stream, seq);
 CREATE TABLE IF NOT EXISTS kv(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
+_NAMES: Final = frozenset({"alert", "stream", "window", "kv"})
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAlert:
@@ -70,9 +72,18 @@ class Store:
         try:
             self._prepare()
             self._load()
-        except sqlite3.Error:
+            self._inode = path.stat().st_ino
+        except (sqlite3.Error, OSError):
             self._db.close()
             raise
+
+    def is_gone(self) -> bool:
+        """Return whether someone removed or replaced a file: SQLite would write into nowhere."""
+        try:
+            log = Path(f"{self._path}-wal")
+            return self._path.stat().st_ino != self._inode or not log.exists()
+        except FileNotFoundError:
+            return True
 
     def _prepare(self) -> None:
         db = self._db
@@ -90,6 +101,9 @@ class Store:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in {0, SCHEMA}:
             raise DamagedError(f"schema {version} of another release")
+        found = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+        if version == SCHEMA and not found >= _NAMES:
+            raise DamagedError(f"without {', '.join(sorted(_NAMES - found))}")
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version={SCHEMA}")
         self._page_size: int = db.execute("PRAGMA page_size").fetchone()[0]

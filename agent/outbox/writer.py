@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.outbox.counters import OutboxCounters
-from agent.outbox.disk_error import cause_of, is_damage, was_moved
+from agent.outbox.disk_error import cause_of, is_damage
 from agent.outbox.limits import OutboxLimits
 from agent.outbox.memory import Waiting
 from agent.outbox.packing import Span
@@ -38,7 +38,10 @@ class Writer:
         waiting: What to write; guarded by ``changed``.
         changed: Notified when something arrives, and by the writer after each round.
 
+    Within one boot numbers go on even where the database had to be begun afresh.
+
     Attributes:
+        on_open: Called when the database was opened, perhaps a new one.
         on_commit: Called after each round that wrote something, without the lock.
         notices: What had to be done to open the database, in sentences.
     """
@@ -69,6 +72,7 @@ class Writer:
         self._stop = False
         self._rounds = 0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self.on_open: Callable[[], None] | None = None
         self.on_commit: Callable[[], None] | None = None
         self.notices: tuple[str, ...] = ()
 
@@ -163,7 +167,7 @@ class Writer:
     def _round(self, *, batch: bool) -> bool:
         """Write what waits; return whether the disk took it."""
         try:
-            store = self._store or self._opened()
+            store = self._present() or self._opened()
             wrote = self._write_alerts(store)
             if batch:
                 wrote = self._write_batch(store) or wrote
@@ -177,12 +181,23 @@ class Writer:
             self.on_commit()
         return True
 
+    def _present(self) -> Store | None:
+        if self._store is not None and self._store.is_gone():
+            notice = "the outbox was removed while it was in use; a new one was begun"
+            logger.warning("%s", notice)
+            self.notices = (*self.notices, notice)
+            self._counts = replace(self._counts, resets=self._counts.resets + 1)
+            self._store.close()
+            self._store = None
+        return self._store
+
     def _opened(self) -> Store:
         self._store, notices = open_store(self._path, boot=self._boot, limits=self._limits)
         if notices:
             self.notices = (*self.notices, *notices)
             self._counts = replace(self._counts, resets=self._counts.resets + 1)
-        # Within one boot numbers go on even where the database had to be started afresh.
+        if self.on_open is not None:
+            self.on_open()
         return self._store
 
     def _write_alerts(self, store: Store) -> bool:
@@ -278,7 +293,7 @@ class Writer:
             self._write_errors[cause] += 1
         if first:
             logger.warning("outbox: the disk refuses (%s): %s", cause, error)
-        must_reopen = isinstance(error, sqlite3.Error) and (is_damage(error) or was_moved(error))
+        must_reopen = isinstance(error, sqlite3.Error) and is_damage(error)
         if self._store is not None and (must_reopen or cause in {"io", "cannot_open"}):
             # Opening anew finds out whether the file is damaged, and salvages it.
             self._store.close()

@@ -8,7 +8,7 @@ from edgeops import codec
 from edgeops.bundle import Bundle
 from edgeops.contracts.manifest import FileRef
 from edgeops.contracts.update import Assignment
-from edgeops.errors import TransportError
+from edgeops.errors import StorageError, TransportError
 from edgeops.trust import ASSIGNMENT_TYPE, Envelope, Signature, SigningKey
 from tests.emulation.power import Power
 
@@ -50,6 +50,8 @@ class BundleSource:
 
     def download(self, ref: FileRef, target: Path, *, keep_free: int = 0) -> None:
         self._connect()
+        if shutil.disk_usage(target.parent).free < keep_free:
+            raise StorageError("no space")
         self.power.spend()
         for bundle in self.bundles.values():
             if ref in bundle.manifest.files():

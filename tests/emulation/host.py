@@ -35,6 +35,7 @@ class EmulatedHost:
     unloadable: set[str] = field(default_factory=set)
     running: dict[str, str] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
+    variants: dict[str, str] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     _looks: dict[str, int] = field(default_factory=dict)
 
@@ -48,6 +49,7 @@ class EmulatedHost:
         with self.changed:
             self.running[slot] = name
             self.history.append(name)
+            self.variants[slot] = variant
             self._looks[slot] = 0
             self.changed.notify_all()
 

@@ -98,6 +98,9 @@ class Device:
         def report() -> None:
             self.reports.append(slot.record.state.value)
 
+        def in_use() -> set[str]:
+            return slot.record.in_use()
+
         slot = Slot(
             "main",
             steps=steps,
@@ -105,7 +108,7 @@ class Device:
             journal=journal,
             rules=self.rules,
             clock=self.clock,
-            in_use=lambda: slot.record.in_use(),
+            in_use=in_use,
             tidying=Lock(),
             on_change=report,
             pace=PACE,
