@@ -29,12 +29,13 @@ class ModelFile:
 
     path: Path
     runtime: Runtime
+    size_bytes: int
     variant: Variant | None = None
 
     @classmethod
     def bare(cls, path: Path) -> "ModelFile":
         """Return a file that is in no bundle; raises ``InferenceError``."""
-        return cls(path=path, runtime=runtime_of(path))
+        return cls(path=path, runtime=runtime_of(path), size_bytes=path.stat().st_size)
 
     def record(self) -> dict[str, object]:
         """Return what identifies the file, for output."""
@@ -42,7 +43,7 @@ class ModelFile:
             "runtime": self.runtime,
             "precision": self.variant.precision if self.variant else None,
             "file": self.variant.file if self.variant else self.path.name,
-            "size_bytes": self.path.stat().st_size,
+            "size_bytes": self.size_bytes,
         }
 
 

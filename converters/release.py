@@ -153,6 +153,8 @@ def publish(
     title = f"{manifest.name}-{manifest.version}"
     target = out / title
     retired = out / f".{title}.old"
+    if retired.exists() and not target.exists():
+        rename(retired, target)  # a cut came between the two renames below
     remove_tree(retired)
     if target.exists():
         rename(target, retired)

@@ -35,7 +35,10 @@ def opened_source(
     with TemporaryDirectory() as work, opened(path, Path(work)) as bundle:
         verify(bundle, None)
         variant = choose_variant(bundle.manifest, runtime=runtime, precision=precision)
-        yield (
-            ModelFile(path=bundle.path(variant.file), runtime=variant.runtime, variant=variant),
-            bundle,
+        file = ModelFile(
+            path=bundle.path(variant.file),
+            runtime=variant.runtime,
+            size_bytes=variant.size_bytes,
+            variant=variant,
         )
+        yield file, bundle

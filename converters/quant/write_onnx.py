@@ -19,6 +19,12 @@ ActivationType = Literal["uint8", "int8"]
 
 _UNSIGNED_SHIFT: Final = 128
 
+_REQUANTIZED_BY_ORT: Final = frozenset({"Conv", "ConvTranspose", "Gemm"})
+"""Layers that ONNX Runtime quantizes by itself, and per tensor, when it finds them in float
+between a DequantizeLinear and a QuantizeLinear (its WeightBiasQuantization pass): the very
+layers that were kept float because that ruins them. It leaves them alone where the
+dequantization before them is per channel."""
+
 
 def write_onnx_int8(
     graph: Graph, plan: QuantPlan, *, activations: ActivationType = "uint8"
@@ -42,6 +48,7 @@ def insert_pairs(graph: Graph, plan: QuantPlan, *, activations: ActivationType =
     stays for float readers.
     """
     writer = _Writer(activations, set(tensor_names(graph)), dict(graph.constants))
+    shields: dict[str, str] = {}
     views: dict[str, str] = {}
     for name in graph.inputs:
         if name in plan.tensors:
@@ -53,6 +60,12 @@ def insert_pairs(graph: Graph, plan: QuantPlan, *, activations: ActivationType =
                 if name in graph.constants and name in plan.tensors and name not in views:
                     views[name] = writer.constant(name, plan.tensors[name])
             node = rename_inputs((node,), views)[0]  # noqa: PLW2901 - the node as written
+        elif node.op in _REQUANTIZED_BY_ORT and node.inputs[0] in writer.stored:
+            source = node.inputs[0]
+            if source not in shields:
+                shields[source] = writer.shielded(source, graph.shape(source))
+            inputs = (shields[source], *node.inputs[1:])
+            node = replace(node, inputs=inputs)  # noqa: PLW2901 - the node as written
         writer.node(node, plan.tensors, integer=integer, views=views)
     used = {name for node in writer.nodes for name in node.inputs}
     constants = {n: v for n, v in writer.constants.items() if n in used or n in graph.outputs}
@@ -67,6 +80,7 @@ class _Writer:
     taken: set[str]
     constants: dict[str, Array]
     nodes: list[Node] = field(default_factory=list)
+    stored: dict[str, tuple[str, Grid]] = field(default_factory=dict)
 
     def node(
         self, node: Node, grids: Mapping[str, Grid], *, integer: bool, views: dict[str, str]
@@ -93,6 +107,29 @@ class _Writer:
         self._pair(source, result, grid)
         return result
 
+    def shielded(self, tensor: str, shape: tuple[int, ...]) -> str:
+        """Return ``tensor`` dequantized once more, per channel with one and the same scale."""
+        axis = max(range(len(shape)), key=lambda i: shape[i])
+        middle, grid = self.stored[tensor]
+        spread = replace(
+            grid,
+            scale=grid.scale * shape[axis],
+            zero_point=grid.zero_point * shape[axis],
+            axis=axis,
+        )
+        result = self._fresh(f"{tensor}_shielded")
+        scale, zero_point = self._numbers(result, spread, shifted=True)
+        self.nodes.append(
+            Node(
+                name=self._fresh(f"{tensor}_shield"),
+                op="DequantizeLinear",
+                inputs=(middle, scale, zero_point),
+                outputs=(result,),
+                attributes={"axis": axis},
+            )
+        )
+        return result
+
     def constant(self, name: str, grid: Grid) -> str:
         """Store a constant in integers and return the name of its real form."""
         stored = self._fresh(f"{name}_quantized")
@@ -114,6 +151,7 @@ class _Writer:
 
     def _pair(self, source: str, result: str, grid: Grid) -> None:
         middle = self._fresh(f"{source}_quantized")
+        self.stored[result] = (middle, grid)
         scale, zero_point = self._numbers(source, grid, shifted=True)
         quantize = Node(
             name=self._fresh(f"{source}_quantize"),

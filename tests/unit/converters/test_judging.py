@@ -1,0 +1,127 @@
+"""Metrics against hand-counted cases, and the ladder against made-up drops."""
+
+import pytest
+
+from converters.calibration import CalibrationMethod
+from converters.metrics import (
+    Truth,
+    agreement,
+    auc,
+    f1,
+    mean_average_precision,
+    measure,
+    overlap,
+    per_class,
+    top1,
+)
+from converters.quant.ladder import Rung, climb
+from edgeops.contracts.result import Box, Detection, Result
+from edgeops.errors import UsageError
+
+
+def said(*labels: str) -> list[Result]:
+    return [Result(task="classification", label=label, score=1.0) for label in labels]
+
+
+def true(*labels: str) -> list[Truth]:
+    return [Truth(label=label) for label in labels]
+
+
+def scored(*scores: float) -> list[Result]:
+    return [Result(task="anomaly", score=score) for score in scores]
+
+
+def boxes(*items: tuple[float, Box]) -> Result:
+    objects = tuple(Detection(label="cat", score=score, box=box) for score, box in items)
+    return Result(task="detection", objects=objects)
+
+
+LEFT: Box = (0.0, 0.0, 0.5, 1.0)
+RIGHT: Box = (0.5, 0.0, 1.0, 1.0)
+
+
+def test_top1_and_f1_count() -> None:
+    results, truths = said("a", "a", "b", "b"), true("a", "b", "b", "b")
+
+    assert top1(results, truths) == 0.75
+    assert per_class(results, truths)["a"] == {
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3),
+        "samples": 1.0,
+    }
+    assert f1(results, truths) == pytest.approx((2 / 3 + 0.8) / 2)
+
+
+def test_auc_is_the_chance_that_an_anomaly_scores_higher() -> None:
+    truths = true("normal", "anomaly", "normal", "anomaly")
+
+    assert auc(scored(1, 2, 3, 4), truths) == 0.75
+    assert auc(scored(1, 3, 2, 4), truths) == 1.0
+    assert auc(scored(5, 5, 5, 5), truths) == 0.5
+
+
+def test_auc_takes_the_second_of_two_classes() -> None:
+    results = [
+        Result(task="classification", label="no", score=s, scores=(s, 1 - s)) for s in (0.9, 0.2)
+    ]
+
+    assert auc(results, true("no", "yes")) == 1.0
+
+
+def test_agreement_needs_no_labels() -> None:
+    assert agreement(said("a", "b"), said("a", "a")) == 0.5
+    assert agreement(scored(1.0, 3.0), scored(1.0, 2.0)) == pytest.approx(1 - 0.5 / 1.5)
+    assert agreement([boxes((0.9, LEFT))], [boxes((0.8, LEFT), (0.7, RIGHT))]) == pytest.approx(
+        2 / 3
+    )
+
+
+def test_average_precision_counts_each_object_once() -> None:
+    truth = Truth(objects=(Detection(label="cat", score=1.0, box=LEFT),))
+
+    once = mean_average_precision([boxes((0.9, LEFT))], [truth])
+    twice = mean_average_precision([boxes((0.9, LEFT), (0.8, LEFT))], [truth])
+    late = mean_average_precision([boxes((0.9, RIGHT), (0.8, LEFT))], [truth])
+
+    assert (once, twice, late) == (1.0, 1.0, 0.5)
+    assert overlap(LEFT, RIGHT) == 0.0
+
+
+def test_metrics_without_what_they_need_are_usage_errors() -> None:
+    with pytest.raises(UsageError, match="label for every sample"):
+        measure("top1", said("a"), [Truth()], ())
+    with pytest.raises(UsageError, match="float model"):
+        measure("agreement", said("a"), [Truth()], ())
+    with pytest.raises(UsageError, match="two classes"):
+        measure("auc", said("a", "b", "c"), true("a", "b", "c"), ())
+    with pytest.raises(UsageError, match="labelled boxes"):
+        measure("map50", [boxes()], [Truth()], ())
+
+
+def ranked(_: CalibrationMethod) -> list[str]:
+    return ["c", "a", "b", "d"]
+
+
+def test_ladder_stops_at_the_first_rung_within_budget() -> None:
+    drops = {"minmax": 0.2, "mse": 0.01, "percentile": 0.0}
+
+    tried = climb(lambda rung: drops[rung.name], ranked, 0.01)
+
+    assert [attempt.rung.name for attempt in tried] == ["minmax", "mse"]
+
+
+def test_ladder_keeps_twice_as_many_sensitive_layers_float_each_time() -> None:
+    def drop(rung: Rung) -> float:
+        return 0.5 if rung.method == "minmax" else 0.3 - 0.1 * len(rung.keep_float)
+
+    tried = climb(drop, ranked, 0.1)
+
+    assert [attempt.rung.keep_float for attempt in tried[3:]] == [("c",), ("a", "c")]
+    assert tried[-1].rung.method == "mse"
+
+
+def test_ladder_ends_at_half_of_the_layers() -> None:
+    tried = climb(lambda _: 1.0, ranked, 0.1)
+
+    assert [len(attempt.rung.keep_float) for attempt in tried] == [0, 0, 0, 1, 2]
