@@ -72,12 +72,19 @@ class SectionReader:
         return self.one(path, {k: v for k, v in value.items() if k != "type"}, kinds[kind])
 
     def one(self, path: str, value: Mapping[str, object], wanted: type[T]) -> T | None:
-        """Return ``value`` as ``wanted``, or note every fault below ``path``."""
-        before = len(self.faults)
+        """Return ``value`` as ``wanted``, or note every fault below ``path``.
+
+        A key too many is a fault, but no reason not to read the others: what they say is
+        checked all the same.
+        """
         renamed = {KEYWORDS.get(key, key): child for key, child in value.items()}
-        for place, reason in _key_faults(renamed, wanted):
-            self.fault(f"{path}.{_word(place)}", reason)
-        if len(self.faults) > before:
+        for key, reason in list(_unknown_keys(renamed, wanted)):
+            self.fault(f"{path}.{key}", reason)
+            del renamed[key]
+        faults = list(_value_faults(renamed, wanted))
+        for key, reason in faults:
+            self.fault(f"{path}.{_word(key)}", reason)
+        if faults:
             return None
         try:
             return msgspec.convert(renamed, type=wanted, dec_hook=read_hook)
@@ -87,22 +94,25 @@ class SectionReader:
             return None
 
 
-def _key_faults(value: Mapping[str, object], wanted: type) -> Iterator[tuple[str, str]]:
-    """Yield (key, reason) for unknown and missing keys and for values of a wrong type."""
-    hints = typing.get_type_hints(wanted, include_extras=True)
-    fields = {field.name: field for field in dataclasses.fields(wanted)}
+def _unknown_keys(value: Mapping[str, object], wanted: type) -> Iterator[tuple[str, str]]:
+    fields = {field.name for field in dataclasses.fields(wanted)}
     names = sorted(_word(name) for name in fields)
-    for key, child in value.items():
+    for key in value:
         if key not in fields:
             near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(names)}"
             yield key, f"unknown key; {hint}"
-            continue
+
+
+def _value_faults(value: Mapping[str, object], wanted: type) -> Iterator[tuple[str, str]]:
+    """Yield (key, reason) for values of a wrong type and for keys that are missing."""
+    hints = typing.get_type_hints(wanted, include_extras=True)
+    for key, child in value.items():
         try:
             msgspec.convert(child, type=hints[key], dec_hook=read_hook)
         except msgspec.ValidationError as error:
             yield key, split_message(str(error))[1]
-    for field in fields.values():
+    for field in dataclasses.fields(wanted):
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
