@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from edgeops import __version__
@@ -88,15 +90,23 @@ def _commands() -> dict[str, EntryPoint]:
 
 
 def _help() -> str:
-    lines = []
-    for name, point in sorted(_commands().items()):
-        try:
-            app = cast("typer.Typer", point.load())
-            text = str(app.info.help or "").strip().partition("\n")[0]
-        except ModuleNotFoundError as error:
-            text = f"(needs the module {error.name!r})"
-        lines.append(f"  {name:<11}{text}\n")
+    lines = [f"  {name:<11}{_summary(point)}\n" for name, point in sorted(_commands().items())]
     return _USAGE + "".join(lines) + "\nedgeops COMMAND --help tells more.\n"
+
+
+def _summary(point: EntryPoint) -> str:
+    """Return the first sentence of a command module's docstring, without importing the module.
+
+    The first line of every command module is its name in double back-quotes, a colon, and the
+    sentence that is wanted.
+    """
+    spec = find_spec(point.module)
+    if spec is None or spec.origin is None:
+        return f"(the module {point.module!r} is not installed)"
+    with Path(spec.origin).open(encoding="utf-8") as file:
+        line = file.readline()
+    text = line.strip().strip('"').rpartition("``: ")[2]
+    return text[:1].upper() + text[1:]
 
 
 def _unknown(word: str, known: list[str]) -> int:
