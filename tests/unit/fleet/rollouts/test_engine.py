@@ -13,6 +13,7 @@ from tests.unit.fleet.rollouts.simulated import (
     DISTRUSTS,
     HANGS,
     NEW,
+    NEXT,
     NO_NETWORK,
     OLD,
     Fleet,
@@ -173,6 +174,43 @@ def test_completed_rollout_can_still_be_reverted(fleet: Fleet) -> None:
 
     assert (done.state, done.cause) == ("reverted", None)
     assert {device.running for device in devices} == {OLD}
+
+
+def test_revert_leaves_alone_what_somebody_else_assigned_since(fleet: Fleet) -> None:
+    device, other = fleet.add(2)
+    rollout = fleet.create()
+    fleet.run(rollout.id)
+    with fleet.transaction() as connection:
+        fleet.assigner.set_assignment(connection, device=device.id, slot="main", bundle=NEXT)
+        fleet.service.revert(connection, rollout.id)
+
+    assert fleet.run(rollout.id).state == "reverted"
+
+    assert (device.running, other.running) == (NEXT, OLD)
+    with fleet.transaction() as connection:
+        reasons = {m.device: m.reason for m in fleet.service.members(connection, rollout.id)}
+    assert reasons[device.id] == "taken-over"
+
+
+def test_accepting_one_stage_says_nothing_about_those_before(fleet: Fleet) -> None:
+    fleet.add(12)
+    stages = (StageSpec(count=2), StageSpec(count=4), StageSpec(percent=100, max_in_flight=1))
+    rollout = fleet.create(spec_of(*stages))
+    stage_of = fleet.stage_of(rollout.id)
+    first = fleet.devices[next(d for d, k in stage_of.items() if k == 1)]
+    second = fleet.devices[next(d for d, k in stage_of.items() if k == 2)]
+    second.outcomes[NEW] = [BAD]
+    assert fleet.run(rollout.id).stage == 2
+    fleet.resume(rollout.id, accept=True)
+    fleet.tick()
+    assert fleet.show(rollout.id).stage == 3
+
+    first.running = OLD
+    fleet.say(first, UpdateState.FALLBACK)
+    fleet.tick()
+
+    stopped = fleet.show(rollout.id)
+    assert (stopped.state, stopped.reason[:8]) == ("paused", "stage 1:")
 
 
 def test_first_installation_has_nothing_to_go_back_to(fleet: Fleet) -> None:

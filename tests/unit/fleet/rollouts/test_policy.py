@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.rollouts.policy import Action, GateRule, Tally, Verdict, action, judge
+from fleet.rollouts.policy import Action, GateRule, Tally, Verdict, action, figures_of, judge
 from fleet.rollouts.spec import OnFail, SmallStage
 
 WILSON = GateRule(max_failure_rate=0.05, min_n=5, small_stage=SmallStage.WILSON)
@@ -84,6 +84,12 @@ def test_too_little_data_pauses_once_waiting_cannot_help() -> None:
     overdue = judge(WILSON, Tally(committed=20, unreachable=80, soaked=True, overdue=True))
     assert overdue.pause_now
     assert "80 of 100 devices are not reachable" in overdue.reason
+
+
+def test_who_is_on_the_way_lowers_no_upper_bound() -> None:
+    settled = figures_of(WILSON, Tally(committed=20))
+    assert figures_of(WILSON, Tally(committed=20, updating=80)).upper == settled.upper
+    assert settled.upper > 0.05
 
 
 def test_small_stage_pass_is_named_weaker_proof() -> None:

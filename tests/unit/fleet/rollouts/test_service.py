@@ -207,7 +207,7 @@ def test_newcomer_with_a_newer_serial_is_left_alone(fleet: Fleet) -> None:
     assert (done.state, late.running, done.devices["left"]) == ("completed", NEXT, 1)
 
 
-@pytest.mark.parametrize("kind", ["changed", "cut", "removed"])
+@pytest.mark.parametrize("kind", ["changed", "cut", "removed", "relinked"])
 def test_evidence_that_was_tampered_with_is_refused(fleet: Fleet, kind: str) -> None:
     fleet.add(3)
     rollout = fleet.create()
@@ -218,6 +218,8 @@ def test_evidence_that_was_tampered_with_is_refused(fleet: Fleet, kind: str) -> 
         match kind:
             case "changed":
                 connection.execute(update(table).where(table.c.seq == 2).values(data=b"{}"))
+            case "relinked":
+                connection.execute(update(table).where(table.c.seq == 2).values(previous="0"))
             case "cut":
                 connection.execute(delete(table).where(table.c.seq == count))
             case _:
