@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeops import bundle as bundles
 from edgeops.console import new_app, print_json, say
-from edgeops.trust import TrustStore
 from fleet.cli_common import Config, Json, TokenFile, Url, client, short, table, when
 
 app = new_app("Push, list and show signed model bundles.")
@@ -28,6 +26,9 @@ def push(
     json: Json = False,
 ) -> None:
     """Push a bundle; the server keeps it only where it trusts the release key."""
+    from edgeops import bundle as bundles  # noqa: PLC0415  # signatures; other commands need none
+    from edgeops.trust import TrustStore  # noqa: PLC0415
+
     trust = TrustStore.load(release=trust_key) if trust_key else None
     with tempfile.TemporaryDirectory() as work, client(url, token_file, config) as fleet:
         with bundles.opened(bundle, Path(work)) as found:

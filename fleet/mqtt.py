@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock
+from edgeops.errors import TransportError
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class MqttSession:
         self._reading = False
         self._ended = asyncio.Event()
         self._connected = asyncio.Event()
+        self._refused = asyncio.Event()
         self.reconnects = 0
 
     @property
@@ -92,8 +94,22 @@ class MqttSession:
         return self._connected.is_set()
 
     async def wait_connected(self) -> None:
-        """Wait until the session is up."""
-        await self._connected.wait()
+        """Wait until the session is up.
+
+        Raises:
+            TransportError: The broker refuses our account.
+        """
+        waits = {
+            asyncio.create_task(self._connected.wait()),
+            asyncio.create_task(self._refused.wait()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self.connected:
+            raise TransportError(f"the broker refuses the account {self._account}")
 
     async def run(self) -> None:
         """Keep the session up until cancelled."""
@@ -179,8 +195,10 @@ class MqttSession:
         ) -> None:
             if code.is_failure:
                 logger.error("the broker refuses us: %s", code)
+                self._refused.set()
                 self._ended.set()
             else:
+                self._refused.clear()
                 accepted.set()
 
         def on_disconnect(

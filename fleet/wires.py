@@ -64,7 +64,7 @@ class Wires:
         return self._session.connected
 
     async def wait_connected(self) -> None:
-        """Wait until the session is up."""
+        """Wait until the session is up; raises ``TransportError`` where we are refused."""
         await self._session.wait_connected()
 
     def loops(self) -> list[Coroutine[None, None, None]]:
