@@ -1,6 +1,7 @@
 """A migrated database in a temporary folder, and a clock that a test moves."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,15 @@ class SetClock:
 
     def monotonic(self) -> float:
         return self.now_s
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Give other tasks their turns until ``condition`` holds; fails after ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within ten seconds")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A batch in one transaction: nothing twice, nothing lost, bad messages aside."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -268,3 +269,30 @@ def test_any_repacking_and_order_stores_each_window_once(
         assert ack(outcomes[-1]).streams == {"cam": reached}
         total = database.write_here(summary.summaries)[0]
         assert (total.windows, total.figures["frames"].sum) == (len(found), sum(found))
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FIELDS = ("seq_from", "seq_to", "base", "shed", "t0", "clock", "model", "columns", "labels", "boot")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(FIELDS), JSON), min_size=1, max_size=3))
+def test_no_frame_stops_the_batch_it_came_in(changes: list[tuple[str, object]]) -> None:
+    document = {**json.loads(windows(1, 3).payload), **dict(changes)}
+    hostile = Raw("eo/1/default/d1/telemetry/cam", json.dumps(document).encode())
+
+    with TemporaryDirectory() as folder, migrated(Path(folder)) as database:
+        database.write_here(lambda connection: add_devices(connection, "d1", "d2"))
+        outcome = take(database, [hostile, windows(1, 3, name="d2"), hostile])
+
+    assert ack(outcome, "d2").streams == {"cam": 3}
