@@ -102,7 +102,7 @@ class SendPlan:
                     return NextFrame(span, max(first, span.low), repeats=first)
         for span in ordered:
             stream = self._frames.get(span.stream_id, {})
-            first = max([span.low, *(flight.last + 1 for flight in stream.values())])
+            first = _first_uncovered(span.low, stream)
             if first <= span.high and len(stream) < PER_STREAM:
                 return NextFrame(span, first)
         return None
@@ -156,6 +156,16 @@ class SendPlan:
                 continue
             for first in [s for s, flight in stream.items() if flight.last < low[stream_id]]:
                 del stream[first]
+
+
+def _first_uncovered(low: int, stream: Mapping[int, Flight]) -> int:
+    """Return the first window that is in no flight; a repeat may reach less far than the first."""
+    covered = low
+    for first, flight in sorted(stream.items()):
+        if first > covered:
+            break
+        covered = max(covered, flight.last + 1)
+    return covered
 
 
 def _busy(flights: Collection[Flight], now_s: float) -> int:
