@@ -94,7 +94,9 @@ class Wires:
         if not payload:  # a retained word was removed
             self._session.acknowledge(delivery)
             return
-        self._ingest.offer(Raw(topic, payload), delivery)
+        if not self._ingest.offer(Raw(topic, payload), delivery):
+            # It would hold a place in the broker's window for ever; the device sends it again.
+            self._session.acknowledge(delivery)
         if self._ingest.full:
             self._session.pause()
 
