@@ -24,6 +24,9 @@ from edgeops.errors import ConversionError, StorageError, UnsupportedModelError
 MAX_MODEL_BYTES: Final = 1 << 30
 """Larger files are refused before they are read: no edge device runs them."""
 
+MAX_TENSOR_ELEMENTS: Final = 2**31 - 1
+"""TFLite counts in int32; a device could not hold such a tensor anyway."""
+
 IR_VERSION: Final = 8
 """Container version written; old enough for every ONNX Runtime since 1.10."""
 
@@ -113,16 +116,26 @@ def lift_and_bind(
         ConversionError: The model is invalid, too old to lift, or leaves a dimension open.
         UnsupportedModelError: It holds control flow or types that we do not handle.
     """
-    model = _decode(data, "model")
+    try:
+        return _lift_and_bind(_decode(data, "model"), batch, shapes or {})
+    except UnicodeDecodeError as error:
+        raise ConversionError("the model is damaged: a name in it is no text") from error
+
+
+def _lift_and_bind(
+    model: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]
+) -> Graph:
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise
         raise ConversionError(f"the model is not valid ONNX: {_first_line(error)}") from error
     _refuse_subgraphs(model)
     _name_nodes(model)
     model = _lift(model)
     _name_nodes(model)
-    _bind_inputs(model, batch, shapes or {})
+    _bind_inputs(model, batch, shapes)
     return infer_types(_to_graph(model))
 
 
@@ -258,7 +271,7 @@ def _to_graph(model: onnx.ModelProto) -> Graph:
 def _array(tensor: onnx.TensorProto) -> Array:
     try:
         value: Array = onnx.numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ConversionError(f"tensor {tensor.name!r} is damaged: {_first_line(error)}") from error
     return value
 
@@ -297,9 +310,16 @@ def _types(values: Sequence[onnx.ValueInfoProto]) -> dict[str, TensorType]:
             continue
         shape = tuple(int(dim.dim_value) for dim in tensor.shape.dim)
         if all(dim.HasField("dim_value") for dim in tensor.shape.dim) and tensor.elem_type:
-            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-            types[value.name] = TensorType(dtype, shape)
+            types[value.name] = TensorType(_dtype(value.name, tensor.elem_type), shape)
     return types
+
+
+def _dtype(name: str, element: int) -> np.dtype[np.generic]:
+    try:
+        found: np.dtype[np.generic] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
+    except KeyError as error:
+        raise ConversionError(f"tensor {name!r} has the unknown element type {element}") from error
+    return found
 
 
 def _to_model(graph: Graph) -> onnx.ModelProto:
@@ -373,6 +393,9 @@ def infer_types(graph: Graph) -> Graph:
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise ConversionError(f"shapes do not fit together: {_first_line(error)}") from error
     found = _types([*model.graph.input, *model.graph.output, *model.graph.value_info])
+    for name, known in found.items():
+        if elements(known.shape) > MAX_TENSOR_ELEMENTS:
+            raise ConversionError(f"tensor {name!r} has the shape {known.shape}: too large to run")
     return replace(graph, types=found)
 
 

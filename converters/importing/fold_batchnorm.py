@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from converters.arrays import Floats, as_floats
+from converters.arrays import LARGEST_WEIGHT, Floats, as_floats
 from converters.attributes import AttributeReader
 from converters.graph import Graph, Node, fresh_name, prune_unused, tensor_names
 
@@ -51,8 +51,8 @@ def _split_norms(graph: Graph) -> Graph:
         )
         middle = fresh_name(f"{node.name}_scaled", taken)
         taken |= {factor, offset, middle}
-        constants[factor] = affine.scale.reshape(shape).astype(np.float32)
-        constants[offset] = affine.shift.reshape(shape).astype(np.float32)
+        constants[factor] = as_floats(affine.scale.reshape(shape))
+        constants[offset] = as_floats(affine.shift.reshape(shape))
         types[middle] = graph.types[node.inputs[0]]
         nodes.append(
             Node(
@@ -84,7 +84,11 @@ def _norm_numbers(graph: Graph, node: Node) -> _Affine | None:
         attributes.ignore("momentum", "spatial")
         attributes.only("training_mode", 0)
     scale, bias, mean, variance = (graph.constants[n].astype(np.float64) for n in names)
+    if np.any(variance + epsilon <= 0):
+        raise node.refuse("its variance is not positive", "the model is damaged")
     factor = scale / np.sqrt(variance + epsilon)
+    if np.abs(factor).max(initial=0.0) > LARGEST_WEIGHT:
+        raise node.refuse("its scale is too large for float32", "the model is damaged")
     return _Affine(factor, bias - mean * factor)
 
 

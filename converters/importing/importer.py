@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
+from converters.arrays import LARGEST_WEIGHT, as_floats
 from converters.graph import Graph
 from converters.importing.canonical import canonicalise
 from converters.importing.fold_batchnorm import fold_affine
@@ -22,6 +25,8 @@ ALREADY_QUANTIZED: Final = frozenset(
         "DynamicQuantizeLinear",
     }
 )
+
+_ARITHMETIC: Final = frozenset({"Conv", "Gemm", "MatMul", "BatchNormalization", "Add", "Mul"})
 
 
 def import_model(
@@ -46,7 +51,25 @@ def import_model(
                 "convert the float model it was made from"
             )
     graph = fold_constants(drop_no_ops(graph))
+    _require_sound_weights(graph)
     graph = fold_affine(drop_no_ops(graph))
     graph = canonicalise(graph)
     # A dense layer written as MatMul and Add is a Gemm now, whose Add can fold.
     return infer_types(fold_affine(graph))
+
+
+def _require_sound_weights(graph: Graph) -> None:
+    """Refuse weights that are no numbers, or so large that float32 arithmetic overflows."""
+    for node in graph.nodes:
+        if node.op not in _ARITHMETIC or node.domain:
+            continue
+        for name in node.inputs:
+            values = graph.constants.get(name)
+            if values is None or values.dtype.kind != "f":
+                continue
+            sound = np.isfinite(as_floats(values)).all()
+            if not sound or np.abs(as_floats(values)).max(initial=0.0) > LARGEST_WEIGHT:
+                raise ConversionError(
+                    f"constant {name!r} of node {node.name!r} ({node.op}) holds values that are "
+                    "infinite, undefined or too large: the model is damaged or has diverged"
+                )

@@ -26,6 +26,8 @@ def lower_transpose(lowering: Lowering, node: Node) -> None:
     source = lowering.read(node)
     with AttributeReader(node) as attributes:
         order = attributes.integers("perm", tuple(reversed(range(len(source.shape)))))
+    if sorted(order) != list(range(len(source.shape))):
+        raise node.refuse(f"perm={order} is no order of {len(source.shape)} axes")
     moved = Value(
         tensor=source.tensor,
         shape=tuple(source.shape[axis] for axis in order),

@@ -1,5 +1,6 @@
 """Import: whatever the exporter wrote, the graph is in one form and computes the same."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from converters.importing.gate import compare, require_equal
 from converters.importing.importer import import_model
 from converters.onnx_format import read_model, serialize
 from converters.ort import OrtModel
+from converters.tflite.catalog import lower_to_tflite
 from edgeops.errors import ConversionError, StorageError, UnsupportedModelError
 from tests.unit.converters.nets import conv_net, feeds, floats, net, node
 
@@ -277,3 +279,17 @@ def test_gate_needs_a_sample() -> None:
 
     with pytest.raises(ConversionError, match="no sample"):
         compare(model, model, [])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_bytes_end_in_a_sentence_or_a_model(seed: int, tmp_path: Path) -> None:
+    whole = conv_net()
+    random = np.random.default_rng(seed)
+    path = tmp_path / "m.onnx"
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in random.integers(0, len(data), 3):
+            data[place] = random.integers(256)
+        path.write_bytes(data)
+        with contextlib.suppress(ConversionError):
+            lower_to_tflite(import_model(read_model(path)))
