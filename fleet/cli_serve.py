@@ -23,7 +23,8 @@ from fleet.state import Endpoints
 def serve(path: Path | None) -> None:
     """Serve until SIGTERM or SIGINT; see ``fleet.service.serve`` for the errors."""
     config = load(path)
-    logs.set_up(0 if logging.getLogger().level > logging.INFO else 2, default=logging.INFO)
+    if logging.getLogger().level > logging.INFO:  # nobody asked for more
+        logs.set_up(0, default=logging.INFO)
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # our own line says what it did
 
