@@ -20,8 +20,12 @@ def reckon(stage: Stage) -> Counts:
         CheckFailedError: Something was lost or is there twice.
     """
     stage.wait("the outboxes run dry", lambda: all(_is_dry(d) for d in _devices(stage)))
+    stage.timeline.doing = "stopping the agents, counting both sides"
     for device in _devices(stage):
         stage.expected_dead.add(device.id)
+        if device.daemon is not None:
+            device.daemon.process.terminate()
+    for device in _devices(stage):
         if device.daemon is not None and device.daemon.stop() != 0:
             raise CheckFailedError(
                 f"{device.id} did not stop cleanly: {device.daemon.last_words()}"
@@ -36,7 +40,8 @@ def reckon(stage: Stage) -> Counts:
     killed_windows = sum(_windows_of_boot(stage, *key) for key in killed)
     lost_windows = max(0, made_windows - held_windows + killed_windows - stored_windows) + gaps
 
-    raised = {name for device in _devices(stage) for name in _alert_ids(stage, device)}
+    told = stage.pool.map(lambda device: _alert_ids(stage, device), _devices(stage))
+    raised = {name for names in told for name in names}
     received = stage.alerts_at_server()
     waiting = sum(int(number(at(run, "outbox"), "alerts_held")) for run in runs.values())
     server = mapping(stage.plant.ask("/api/v1/counts"), "counts")

@@ -199,7 +199,7 @@ def good_model_with_a_kill(stage: Stage) -> None:
     good, new = stage.made("visual-1.0.0").digest, stage.made(title).digest
     for cable in device.cables.values():
         cable.throttle(SLOW_BYTES_PER_S)
-    stage.roll_out(title, slot=VISION, kind="belt", stages=CANARY_FIRST)
+    stage.roll_out(title, slot=VISION, kind="belt", stages=CANARY_FIRST[::2])
 
     def downloading() -> bool:
         stage.completed(title)  # raises where the rollout has stopped

@@ -70,7 +70,7 @@ class Stage:
                     f"{daemon.name} ended with {daemon.process.returncode}: {daemon.last_words()}"
                 )
         lines = []
-        for device in self.plant.devices.values():
+        for _, device in sorted(self.plant.devices.items()):
             status = device.status()
             if status is not None:
                 self.seen[device.id, text(status, "boot")] = status
