@@ -36,8 +36,8 @@ def _open(
     return open_csv(options, SystemClock())
 
 
-def _all(source: Recording) -> list[tuple[float, list[float]]]:
-    found = []
+def _all(source: Recording) -> list[tuple[float, object]]:
+    found: list[tuple[float, object]] = []
     while (sample := source.read(0.0)) is not None:
         found.append((sample.t, np.asarray(sample.array).tolist()))
     assert source.ended

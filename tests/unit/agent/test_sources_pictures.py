@@ -79,7 +79,7 @@ def test_pictures_come_in_order_and_bad_ones_are_counted(tmp_path: Path) -> None
 def test_a_folder_without_pictures_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
 
-    with pytest.raises(SourceError, match="cannot read the folder|holds no picture"):
+    with pytest.raises(SourceError, match=r"cannot read the folder|holds no picture"):
         open_images(ImagesOptions(path=str(tmp_path / name)), SystemClock())
 
 
@@ -134,6 +134,12 @@ def _next(camera: Camera) -> Sample:
     raise AssertionError("the camera sent nothing")
 
 
+def _read_on(camera: Camera) -> None:
+    until = time.monotonic() + 20.0
+    while time.monotonic() < until:
+        camera.read(0.2)
+
+
 def test_the_newest_frame_of_a_camera_wins_and_the_rest_is_counted() -> None:
     pictures = _Pictures(frames=100_000)
     with _camera(pictures) as address:
@@ -156,10 +162,8 @@ def test_a_camera_that_ends_is_lost_without_its_password_in_the_words() -> None:
     with _camera(_Pictures(frames=40)) as address:
         camera = Camera(CameraOptions(device=address, stall=Duration(5.0)), SystemClock())
         try:
-            until = time.monotonic() + 20.0
             with pytest.raises(SourceError) as caught:
-                while time.monotonic() < until:
-                    camera.read(0.2)
+                _read_on(camera)
         finally:
             camera.close()
 
