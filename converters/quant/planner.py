@@ -10,7 +10,6 @@ from converters.quant.observe import Range
 from converters.quant.operators import (
     FIXED_GRID,
     FUSABLE_BOUNDS,
-    OWN_GRID,
     SAME_GRID,
     WEIGHTED,
     can_be_integer,
@@ -241,6 +240,3 @@ def _share(graph: Graph, chosen: set[str]) -> float:
     macs = {node.name: multiply_accumulates(graph, node) for node in graph.nodes}
     total = sum(macs.values())
     return sum(count for name, count in macs.items() if name in chosen) / total if total else 0.0
-
-
-__all__ = ["OWN_GRID", "SENSITIVE", "fused_activations", "plan_quantization"]

@@ -81,6 +81,7 @@ class _Writer:
     constants: dict[str, Array]
     nodes: list[Node] = field(default_factory=list)
     stored: dict[str, tuple[str, Grid]] = field(default_factory=dict)
+    numbers: dict[tuple[Grid, bool], tuple[str, str]] = field(default_factory=dict)
 
     def node(
         self, node: Node, grids: Mapping[str, Grid], *, integer: bool, views: dict[str, str]
@@ -168,12 +169,16 @@ class _Writer:
         self.nodes += [quantize, dequantize]
 
     def _numbers(self, tensor: str, grid: Grid, *, shifted: bool) -> tuple[str, str]:
-        scale, zero_point = self._fresh(f"{tensor}_scale"), self._fresh(f"{tensor}_zero_point")
-        shape = () if grid.axis is None else (len(grid.scale),)
-        zeros = np.asarray(grid.zero_point, np.int64).reshape(shape)
-        self.constants[scale] = np.asarray(grid.scale, np.float32).reshape(shape)
-        self.constants[zero_point] = self._spell(zeros) if shifted else zeros.astype(grid.dtype)
-        return scale, zero_point
+        """Return the names of scale and zero point; equal grids share them."""
+        key = (grid, shifted)
+        if key not in self.numbers:
+            scale, zero_point = self._fresh(f"{tensor}_scale"), self._fresh(f"{tensor}_zero_point")
+            shape = () if grid.axis is None else (len(grid.scale),)
+            zeros = np.asarray(grid.zero_point, np.int64).reshape(shape)
+            self.constants[scale] = np.asarray(grid.scale, np.float32).reshape(shape)
+            self.constants[zero_point] = self._spell(zeros) if shifted else zeros.astype(grid.dtype)
+            self.numbers[key] = (scale, zero_point)
+        return self.numbers[key]
 
     def _spell(self, stored: Array) -> Array:
         """Return int8 activations in the type of this file."""
