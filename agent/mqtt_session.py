@@ -184,7 +184,7 @@ class MqttSession:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._on_message(topic, message.payload, message.retain)
+        self._on_message(topic, bytes(message.payload), message.retain)
 
     def _published(
         self,

@@ -98,7 +98,11 @@ class DeviceApi:
             have = 0
         _check_space(part.parent, ref.size_bytes - have, keep_free)
         if have < ref.size_bytes or not part.exists():
-            self._fetch(ref, part, have)
+            try:
+                self._fetch(ref, part, have)
+            except TrustError:
+                part.unlink(missing_ok=True)
+                raise
         if file_sha256(part) != ref.sha256:
             part.unlink(missing_ok=True)
             raise TrustError(f"{ref.file}: what was downloaded has not the digest that was signed")

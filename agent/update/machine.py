@@ -97,6 +97,7 @@ RESUME: Final[dict[State, tuple[Effect, ...]]] = {
     State.PROBATION: (Effect.WATCH,),
     State.ROLLING_BACK: (Effect.RESTORE,),
     State.FALLBACK: (Effect.RUN_FACTORY,),
+    **dict.fromkeys((State.COMMITTED, State.REJECTED, State.ROLLED_BACK), (Effect.TIDY,)),
 }
 """What is repeated after a restart; states that are not here rest."""
 

@@ -50,12 +50,12 @@ class BundleSource:
 
     def download(self, ref: FileRef, target: Path, *, keep_free: int = 0) -> None:
         self._connect()
+        target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < keep_free:
             raise StorageError("no space")
         self.power.spend()
         for bundle in self.bundles.values():
             if ref in bundle.manifest.files():
-                target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(bundle.path(ref.file), target)
                 self.downloads.append(ref.file)
                 return

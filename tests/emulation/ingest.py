@@ -50,7 +50,9 @@ class EmulatedIngest:
         client.username_pw_set(self.user, self.password)
         client.on_connect = lambda c, *_: c.subscribe(f"{PREFIX}/{self.tenant}/+/#", qos=1)
         client.on_subscribe = lambda *_: ready.set()
-        client.on_message = lambda _c, _u, message: self._take(message.topic, message.payload)
+        client.on_message = lambda _c, _u, message: self._take(
+            message.topic, bytes(message.payload)
+        )
         client.reconnect_delay_set(0.1, 0.5)  # type: ignore[arg-type]  # seconds may be fractions
         client.connect(self.host, self.port, keepalive=30)
         client.loop_start()

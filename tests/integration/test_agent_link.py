@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -291,7 +292,7 @@ class _Proxy:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._accept)]
 
-    def __enter__(self) -> "_Proxy":
+    def __enter__(self) -> Self:
         self._threads[0].start()
         return self
 

@@ -66,7 +66,7 @@ def test_a_failure_after_activation_rolls_back(state: State) -> None:
 
 
 def test_a_restart_repeats_the_effects_that_led_into_each_state() -> None:
-    assert set(RESUME) | (RESTING - {State.FALLBACK}) | {State.SHADOW} == set(State)
+    assert set(RESUME) | {State.IDLE, State.SHADOW} == set(State)
     for state, effects in RESUME.items():
         entering = {
             row[1] for (source, event), row in TABLE.items()
