@@ -24,17 +24,27 @@ def benchmark(
         Literal["auto", "float32", "float16", "int8", "dynamic-int8"],
         typer.Option(help="Variant's precision."),
     ] = "auto",
+    pipeline: Annotated[
+        bool, typer.Option(help="Also time the agent's pipeline beside a plain loop.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Time the runtime alone, on invented input."""
+    """Time the runtime alone, on invented input; with --pipeline also the agent around it."""
     from converters.benchmark import benchmark as measure  # noqa: PLC0415 - heavy
     from converters.sources import opened_source  # noqa: PLC0415
     from edgeops.clock import SystemClock  # noqa: PLC0415
 
     with opened_source(source, runtime=runtime, precision=precision) as (file, _):
         result = measure(file, threads=threads, seconds=seconds, clock=SystemClock())
+    cost: dict[str, float] = {}
+    if pipeline:
+        from converters.pipeline_cost import measure_pipeline  # noqa: PLC0415
+
+        cost = measure_pipeline(
+            source, runtime=runtime, precision=precision, threads=threads, seconds=seconds
+        )
     if json:
-        print(jsonlib.dumps(result.record(), sort_keys=True))
+        print(jsonlib.dumps({**cost, **result.record()}, sort_keys=True))
         return
     latency = result.latency
     print(
@@ -42,6 +52,13 @@ def benchmark(
         f"({latency.runs} runs, {threads} threads), "
         f"peak memory {result.peak_rss_bytes / 1e6:.0f} MB"
     )
+    if cost:
+        print(
+            f"inferences per second: bare {cost['bare_fps']:.0f}, "
+            f"plain loop {cost['loop_fps']:.0f}, "
+            f"agent's pipeline {cost['pipeline_fps']:.0f} "
+            f"({cost['ratio']:.2f} of bare, {cost['loop_ratio']:.2f} of the loop)"
+        )
 
 
 if __name__ == "__main__":
