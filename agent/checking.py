@@ -11,11 +11,19 @@ from agent.config_sections import LineFinder
 from agent.rules.grammar import mismatches
 from agent.rules.rulebook import Rule
 from agent.sources.options import CameraOptions
-from edgeops.bundle import MANIFEST, MAX_MANIFEST_BYTES, SUFFIX, open_folder, parse_manifest
+from edgeops.bundle import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    MAX_MEMBERS,
+    SUFFIX,
+    open_folder,
+    parse_manifest,
+)
 from edgeops.codec import read as read_json
 from edgeops.contracts.credential import Credential
 from edgeops.contracts.manifest import Manifest, Task
 from edgeops.errors import ContractError, EdgeOpsError, StorageError
+from edgeops.tar_headers import refuse_foreign_headers
 from edgeops.trust import TrustStore
 from edgeops.yamldoc import Fault, FaultyDocumentError
 
@@ -109,14 +117,18 @@ def first_member(path: Path) -> bytes:
         StorageError: The file cannot be read.
         ContractError: Not a bundle.
     """
+    if path.is_fifo():
+        raise StorageError(f"cannot read {path}: not a file")
     try:
+        with path.open("rb") as source:
+            refuse_foreign_headers(source, path.name, most=MAX_MEMBERS)
         with tarfile.open(path, mode="r:") as tar:
             member = tar.next()
             file = None if member is None else tar.extractfile(member)
             if member is None or member.name != MANIFEST or file is None:
                 raise ContractError(path.name, f"does not start with {MANIFEST}")
             return file.read(MAX_MANIFEST_BYTES)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OverflowError) as error:
         raise ContractError(path.name, f"is not a whole bundle: {error}") from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error

@@ -20,6 +20,7 @@ from edgeops import codec
 from edgeops.contracts.manifest import FileRef, Manifest
 from edgeops.durable import remove_tree, rename, sync_tree, write_atomic
 from edgeops.errors import ContractError, StorageError, TrustError
+from edgeops.tar_headers import refuse_foreign_headers
 from edgeops.trust import Role, Signature, SigningKey, TrustStore, digest_of, file_sha256
 
 MANIFEST: Final = "manifest.json"
@@ -205,6 +206,8 @@ def unpack(source: Path, folder: Path) -> Bundle:
         TrustError: A file's digest differs from the manifest's.
     """
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    if source.exists() and not source.is_file():
+        raise StorageError(f"cannot unpack {source}: not a file")  # a pipe would block for ever
     try:
         with source.open("rb") as file:
             temporary.mkdir(parents=True)
@@ -224,10 +227,9 @@ def _read_tar(file: IO[bytes], folder: Path, name: str) -> None:
     allowed: dict[str, int] | None = None
     seen: set[str] = set()
     try:
+        refuse_foreign_headers(file, name, most=MAX_MEMBERS)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                if len(seen) >= MAX_MEMBERS:
-                    raise ContractError(name, f"holds more than {MAX_MEMBERS} files")
                 _check_member(member, seen, name)
                 if allowed is None:
                     allowed = _write_first(tar, member, folder, name)
@@ -243,7 +245,7 @@ def _read_tar(file: IO[bytes], folder: Path, name: str) -> None:
                         raise ContractError(name, f"{member.name} is longer than {limit} bytes")
                     _copy_member(tar, member, folder)
                 seen.add(member.name)
-    except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+    except (tarfile.TarError, EOFError, UnicodeDecodeError, OverflowError) as error:
         raise ContractError(name, f"is not a whole bundle: {error}") from error
     if allowed is None:
         raise ContractError(name, "is empty")
@@ -335,6 +337,8 @@ def tar_bytes(bundle: Bundle) -> bytes:
 
 
 def _read_limited(path: Path, limit: int) -> bytes:
+    if path.is_fifo():
+        raise StorageError(f"cannot read {path}: not a file")  # it would block for ever
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

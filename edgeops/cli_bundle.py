@@ -29,6 +29,8 @@ def pack(
     bundles.verify(bundle, None)
     manifest = bundle.manifest
     target = out or Path(f"{manifest.name}-{manifest.version}{bundles.SUFFIX}")
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; --out names the new file")
     bundles.pack(bundle, target)
     if json:
         print_json({"file": str(target), "digest": bundle.digest})
@@ -44,6 +46,8 @@ def unpack(
     """Unpack an .edgeops file, checking every name and digest."""
     if out.exists():
         raise UsageError(f"{out} exists already")
+    if source.is_dir():
+        raise UsageError(f"{source} is a bundle folder already; unpack takes an .edgeops file")
     bundle = bundles.unpack(source, out)
     say(f"{out}: {bundle.title} {bundle.digest}")
 

@@ -71,11 +71,12 @@ def read(path: Path, wanted: type[T], *, where: str = "", limit: int = MAX_DOCUM
         ContractError: See ``decode``.
     """
     try:
-        if path.stat().st_size > limit:
-            raise ContractError(where or path.name, f"is longer than {limit} bytes")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > limit:
+        raise ContractError(where or path.name, f"is longer than {limit} bytes")
     return decode(data, wanted, where=where or path.name, limit=limit)
 
 
