@@ -1,5 +1,6 @@
 """Where the broker is, as it stands in the configuration."""
 
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,36 @@ from edgeops.errors import ContractError
 
 PLAIN_PORT: Final = 1883
 TLS_PORT: Final = 8883
+
+
+class BrokerTls(ssl.SSLContext):
+    """Remembers its socket: paho leaves it open where the handshake fails."""
+
+    _last: ssl.SSLSocket | None = None
+
+    def wrap_socket(  # noqa: D102, PLR0917  # as the standard library has it
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        self._last = super().wrap_socket(
+            sock,
+            server_side,
+            do_handshake_on_connect,
+            suppress_ragged_eofs,
+            server_hostname,
+            session,
+        )
+        return self._last
+
+    def close_last(self) -> None:
+        """Close the socket that was made last."""
+        if self._last is not None:
+            self._last.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +76,7 @@ class BrokerAddress:
         tls = parts.scheme == "mqtts"
         return cls(host=host, port=port or (TLS_PORT if tls else PLAIN_PORT), tls=tls, ca=ca)
 
-    def context(self) -> ssl.SSLContext | None:
+    def context(self) -> "BrokerTls | None":
         """Return how to check the broker's certificate, or ``None`` for a plain line.
 
         Raises:
@@ -53,7 +84,12 @@ class BrokerAddress:
         """
         if not self.tls:
             return None
-        return ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
+        context = BrokerTls(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host name
+        if self.ca is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cafile=str(self.ca))
+        return context
 
     def __str__(self) -> str:
         """Return the address for people."""

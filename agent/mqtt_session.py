@@ -109,12 +109,15 @@ class MqttSession:
             TransportError: Not reachable, or no answer in time.
             TrustError: The broker refuses this user name or password.
         """
+        context = None
         try:
             context = self._address.context()
             if context is not None:
                 self._client.tls_set_context(context)
             self._client.connect(self._address.host, self._address.port, self._keepalive_s)
         except (OSError, ValueError) as error:
+            if context is not None:
+                context.close_last()
             raise TransportError(f"cannot reach {self._address}: {error}") from error
         self._client.loop_start()
         if not self._answered.wait(CONNECT_S):

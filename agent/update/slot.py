@@ -171,7 +171,8 @@ class Slot:
         if self.record.state is UpdateState.PROBATION:
             self._advance(Outcome(Event.FAILED, self.record, Reason.LOAD, trouble))
         elif state in RESTING and record.running is not None:
-            back = replace(record, came_from=record.previous, previous=None)
+            before = record.previous or self._steps.factory(record.slot)
+            back = replace(record, came_from=before, previous=None)
             self._advance(Outcome(Event.LOST, back, Reason.DIGEST, trouble))
 
     def drive(self) -> None:

@@ -261,25 +261,6 @@ def test_without_any_broker_the_outbox_goes_on(outbox: Outbox) -> None:
         assert not link.state().connected
 
 
-def test_tls_checks_the_broker_against_its_own_authority(outbox: Outbox, tmp_path: Path) -> None:
-    not_a_certificate = tmp_path / "ca.pem"
-    not_a_certificate.write_text("nothing")
-    link = Link(
-        address=BrokerAddress.parse("mqtts://127.0.0.1:1", ca=not_a_certificate),
-        credential=Credential(tenant="acme", device="d9", secret=SECRET),
-        outbox=outbox,
-        connection=lambda: Connection(device="d9", online=True, boot="boot1"),
-        on_wake=lambda: None,
-        clock=SystemClock(),
-        rules=RULES,
-    )
-    link.start()
-    try:
-        until(lambda: link.state().failures.get("unreachable", 0) >= 2, what="said and retried")
-    finally:
-        link.stop()
-
-
 class _Proxy:
     """Passes bytes on until it freezes: nothing moves, nothing is closed."""
 

@@ -1,0 +1,310 @@
+"""A slot under every kind of trouble: loops, lost bundles, unwilling disks, wrong clocks."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.update.exam import ExamOutcome
+from agent.update.journal import SqliteJournal
+from agent.update.ports import SlotHealth
+from agent.update.record import SlotRecord
+from edgeops.bundle import Bundle
+from edgeops.contracts.update import Probation, Reason, UpdateState
+from edgeops.durable import switch_link
+from edgeops.errors import StorageError
+from edgeops.trust import SigningKey
+from tests.emulation.power import PowerCutError
+from tests.unit.agent.update_device import PASSED, Device, assignment
+
+State = UpdateState
+
+
+def name_of(bundle: Bundle) -> str:
+    return bundle.digest.removeprefix("sha256:")
+
+
+@pytest.fixture
+def old(plain_bundle: Callable[..., Bundle]) -> Bundle:
+    return plain_bundle(serial=1, version="1.0.0", model=b"old")
+
+
+@pytest.fixture
+def new(plain_bundle: Callable[..., Bundle]) -> Bundle:
+    return plain_bundle(serial=2, version="2.0.0", model=b"new")
+
+
+@pytest.fixture
+def device(tmp_path: Path, release_key: SigningKey, old: Bundle, new: Bundle) -> Iterator[Device]:
+    made = Device.make(tmp_path, release_key)
+    made.source.publish(old, new)
+    assert made.run(assignment(old, 1)).state is State.COMMITTED
+    made.reports.clear()
+    yield made
+    made.switch_off()
+
+
+def cut_in_probation(device: Device) -> None:
+    """Let the machine die at the first look at the new bundle."""
+
+    def die(_look: int) -> SlotHealth:
+        raise PowerCutError
+
+    name = next(b for b in device.source.bundles.values() if b.manifest.serial == 2)
+    device.host.behaviours[name_of(name)] = die
+
+
+def test_restarts_without_one_inference_are_a_boot_loop(
+    device: Device, old: Bundle, new: Bundle
+) -> None:
+    cut_in_probation(device)
+    for _ in range(device.rules.max_boots):
+        with pytest.raises(PowerCutError):
+            device.run(assignment(new, 2))
+    record = device.run(assignment(new, 2))
+    assert (record.state, record.reason) == (State.ROLLED_BACK, Reason.BOOT_LOOP)
+    assert device.answers() == device.linked() == old.digest
+
+
+def test_power_cuts_with_progress_do_not_fail_a_probation(device: Device, new: Bundle) -> None:
+    looks = 0
+
+    def slow(look: int) -> SlotHealth:
+        nonlocal looks
+        looks += 1
+        if looks % 3 == 0:
+            raise PowerCutError
+        return SlotHealth(elapsed_s=look * 1.0, frames=look)
+
+    device.host.behaviours[name_of(new)] = slow
+    for _ in range(5):
+        with pytest.raises(PowerCutError):
+            device.run(assignment(new, 2))
+    del device.host.behaviours[name_of(new)]
+    record = device.run()
+    assert record.state is State.COMMITTED
+    assert record.probation is not None
+    assert record.probation.boots == 5
+
+
+def test_progress_does_not_count_for_ever(device: Device, new: Bundle) -> None:
+    def dies_late(look: int) -> SlotHealth:
+        if look > 2:
+            raise PowerCutError
+        return SlotHealth(elapsed_s=look * 1.0, frames=look)
+
+    device.host.behaviours[name_of(new)] = dies_late
+    for _ in range(4 * device.rules.max_boots):
+        with pytest.raises(PowerCutError):
+            device.run(assignment(new, 2))
+    record = device.run(assignment(new, 2))
+    assert record.reason is Reason.BOOT_LOOP
+
+
+def test_an_assignment_during_probation_waits_for_its_end(
+    device: Device, old: Bundle, new: Bundle
+) -> None:
+    slot = device.start()
+
+    def meanwhile(look: int) -> SlotHealth:
+        if look == 1:
+            slot.offer(assignment(old, 3, downgrade_ok_from=99))
+        return SlotHealth(elapsed_s=look * 10.0, frames=look * 60)
+
+    device.host.behaviours[name_of(new)] = meanwhile
+    slot.offer(assignment(new, 2))
+    slot.drive()
+    assert device.reports.count("committed") == 2
+    first = device.reports.index("committed")
+    assert "assigned" not in device.reports[1:first]
+    assert (slot.record.high_gen, device.answers()) == (3, old.digest)
+
+
+def test_when_both_bundles_fail_the_factory_one_answers(
+    device: Device, old: Bundle, new: Bundle, plain_bundle: Callable[..., Bundle]
+) -> None:
+    factory = plain_bundle("factory", serial=1, model=b"factory")
+    home = device.state_dir / "bundles" / name_of(factory)
+    factory.folder.rename(home)
+    switch_link(device.state_dir / "slots/main/factory", f"../../bundles/{home.name}")
+
+    def breaks_everything(_look: int) -> SlotHealth:
+        device.host.unloadable |= {name_of(old), name_of(new)}
+        return SlotHealth(elapsed_s=1.0, frames=1, restarts=5)
+
+    device.host.behaviours[name_of(new)] = breaks_everything
+    record = device.run(assignment(new, 2))
+    assert record.state is State.FALLBACK
+    assert record.reason is Reason.CRASH, "the first cause stands"
+    assert "cannot be loaded" in record.detail
+    assert device.answers() == device.linked() == factory.digest
+    assert device.run().state is State.FALLBACK
+    assert device.answers() == factory.digest, "after a restart as well"
+
+
+def test_without_a_factory_bundle_the_slot_is_left_empty_and_takes_the_next(
+    device: Device, old: Bundle, new: Bundle
+) -> None:
+    slot = device.start()
+    device.host.unloadable |= {name_of(old), name_of(new)}
+    slot.offer(assignment(new, 2))
+    slot.drive()
+    record = slot.record
+    assert record.state is State.FALLBACK
+    assert record.report().running is None
+    assert device.answers() == device.linked() == ""
+    device.host.unloadable.clear()
+    assert device.run(assignment(new, 3)).state is State.COMMITTED
+    assert device.answers() == new.digest
+
+
+def test_the_way_back_does_not_wait_for_the_disk(
+    device: Device, old: Bundle, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[str] = []
+    save = SqliteJournal.save
+
+    def unwilling(journal: SqliteJournal, record: SlotRecord) -> None:
+        if record.state is State.ROLLING_BACK and len(answered) < 3:
+            answered.append(device.answers())
+            raise StorageError("no space left on device")
+        save(journal, record)
+
+    monkeypatch.setattr(SqliteJournal, "save", unwilling)
+    device.host.behaviours[name_of(new)] = lambda _: SlotHealth(elapsed_s=1.0, restarts=9)
+    record = device.run(assignment(new, 2))
+    assert answered == [new.digest, old.digest, old.digest], "healed before it was written"
+    assert record.state is State.ROLLED_BACK
+
+
+def test_an_unwilling_journal_delays_every_effect(
+    device: Device, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = 0
+    save = SqliteJournal.save
+
+    def unwilling(journal: SqliteJournal, record: SlotRecord) -> None:
+        nonlocal refusals
+        refusals += 1
+        if refusals % 3:
+            raise StorageError("no space left on device")
+        save(journal, record)
+
+    monkeypatch.setattr(SqliteJournal, "save", unwilling)
+    assert device.run(assignment(new, 2)).state is State.COMMITTED
+    assert refusals > 20
+
+
+def test_a_lost_network_is_tried_again_and_told(device: Device, new: Bundle) -> None:
+    device.source.failures = 4
+    slot = device.start()
+    slot.offer(assignment(new, 2))
+    slot.drive()
+    assert slot.record.state is State.COMMITTED
+    assert slot.record.reason is None, "what passed is forgotten"
+    assert device.reports.count("meta") == 2, "told once, not with each try"
+
+
+def test_a_network_that_changes_bytes_is_tried_again_but_not_for_ever(
+    device: Device, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def portal(_digest: str) -> bytes:
+        nonlocal asked
+        asked += 1
+        return b"<html>Please log in</html>"
+
+    monkeypatch.setattr(type(device.source), "manifest", lambda _self, digest: portal(digest))
+    record = device.run(assignment(new, 2))
+    assert (record.state, record.reason, asked) == (State.REJECTED, Reason.DIGEST, 3)
+
+
+def test_a_failed_generation_is_tried_again_only_under_a_new_one(
+    device: Device, new: Bundle
+) -> None:
+    device.exam = lambda _folder, _variant: ExamOutcome(None, Reason.LOAD, "broken")
+    assert device.run(assignment(new, 2)).state is State.REJECTED
+    device.exam = lambda _folder, _variant: PASSED
+    slot = device.start()
+    assert not slot.offer(assignment(new, 2))
+    assert not slot.offer(assignment(new, 1))
+    slot.drive()
+    assert slot.record.state is State.REJECTED
+    assert device.run(assignment(new, 3)).state is State.COMMITTED
+
+
+def test_a_lost_bundle_without_a_bundle_before_leaves_the_slot_to_the_factory_one(
+    device: Device, old: Bundle, plain_bundle: Callable[..., Bundle]
+) -> None:
+    factory = plain_bundle("factory", serial=1, model=b"factory")
+    home = device.state_dir / "bundles" / name_of(factory)
+    factory.folder.rename(home)
+    switch_link(device.state_dir / "slots/main/factory", f"../../bundles/{home.name}")
+    shutil.rmtree(device.state_dir / "bundles" / name_of(old))
+    record = device.run()
+    assert (record.state, record.reason) == (State.ROLLED_BACK, Reason.DIGEST)
+    assert device.answers() == device.linked() == factory.digest
+
+
+class WallClock:
+    """A clock whose wall time the test sets; it advances with each look."""
+
+    def __init__(self, wall_s: float) -> None:
+        self.wall_s = wall_s
+        self.mono_s = 0.0
+
+    def wall(self) -> float:
+        self.wall_s += 1.0
+        return self.wall_s
+
+    def monotonic(self) -> float:
+        self.mono_s += 100.0  # every wait is over at once
+        return self.mono_s
+
+
+def test_an_update_waits_for_its_hour(device: Device, new: Bundle) -> None:
+    clock = WallClock(1_800_000_000.0)
+    device.clock = clock
+    given = replace(assignment(new, 2), not_before=1_800_000_050.0)
+    assert device.run(given).state is State.COMMITTED
+    assert clock.wall_s > 1_800_000_050.0
+
+
+def test_a_clock_that_is_plainly_wrong_tells_no_hour(device: Device, new: Bundle) -> None:
+    device.clock = WallClock(0.0)
+    given = replace(assignment(new, 2), not_before=1_800_000_050.0, deadline=1_800_000_090.0)
+    assert device.run(given).state is State.COMMITTED
+
+
+def test_shadow_runs_are_refused_with_a_word(device: Device, new: Bundle) -> None:
+    record = device.run(replace(assignment(new, 2), mode="shadow"))
+    assert (record.state, record.reason) == (State.REJECTED, Reason.NO_VARIANT)
+    assert "shadow" in record.detail
+
+
+def test_a_probation_without_time_or_frames_ends_at_once(device: Device, new: Bundle) -> None:
+    given = replace(assignment(new, 2), probation=Probation(s=0.0, frames=0))
+    device.host.behaviours[name_of(new)] = lambda _: SlotHealth(elapsed_s=0.0)
+    assert device.run(given).state is State.COMMITTED
+
+
+def test_a_record_that_makes_no_sense_counts_as_none(device: Device, old: Bundle) -> None:
+    device.switch_off()
+    with closing(sqlite3.connect(device.state_dir / "update.sqlite")) as db, db:
+        db.execute("UPDATE slot SET body = '{\"state\": 7}'")
+    record = device.run()
+    assert (record.state, device.answers()) == (State.COMMITTED, old.digest)
+
+
+def test_tidying_keeps_what_any_slot_needs(device: Device, old: Bundle, new: Bundle) -> None:
+    stray = device.state_dir / "bundles" / ("f" * 64)
+    stray.mkdir()
+    device.run(assignment(new, 2))
+    assert {path.name for path in (device.state_dir / "bundles").iterdir()} == {
+        name_of(old), name_of(new),
+    }  # fmt: skip
