@@ -14,6 +14,7 @@ from edgeops.trust import file_sha256
 
 CAMERA_SIZE: Final = (640, 480)
 COUNT: Final = 8
+MAX_CLASSES: Final = 1500
 _SEED: Final = 1
 _IMAGE_AXES: Final = 4
 
@@ -55,7 +56,7 @@ def bundle_around(
     """Return an unsigned bundle for a bare model file that stands in ``folder``.
 
     Pictures are resized linearly from 640x480 and scaled to 0..1 where the model takes floats;
-    what the outputs mean does not matter for the time that they take.
+    a few outputs are taken for classes, of many the first is taken for a score.
     """
     tensor = inputs[0]
     spec = InputSpec()
@@ -70,7 +71,9 @@ def bundle_around(
             steps.append(Step(scale=1 / 255))
         spec = InputSpec(layout="nchw" if channels_first else "nhwc", preprocess=tuple(steps))
     classes = int(np.prod(outputs[0].shape))
-    labels = tuple(str(number) for number in range(min(classes, 100_000)))
+    task = Task(type="anomaly", score="output")
+    if classes <= MAX_CLASSES:
+        task = Task(type="classification", labels=tuple(str(i) for i in range(classes)))
     variant = Variant(
         runtime=runtime,
         precision="float32",
@@ -84,7 +87,7 @@ def bundle_around(
         name="bare-model",
         version="0.0.0",
         serial=1,
-        task=Task(type="classification", labels=labels),
+        task=task,
         inputs=(spec,),
         variants=(variant,),
     )
