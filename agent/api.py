@@ -10,6 +10,8 @@ the ``Host`` header has to be a loopback address.
 import http.client
 import json
 import logging
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +31,10 @@ API_FILE: Final = "api.json"
 TIMEOUT_S: Final = 5.0
 DEFAULT_ALERTS: Final = 100
 MAX_ALERTS: Final = 1000
+MAX_REQUESTS: Final = 16
 MAX_ANSWER: Final = 8 << 20
+_Request = socket.socket | tuple[bytes, socket.socket]
+_Address = tuple[str, int]
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
@@ -90,6 +95,29 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.status = status
         self.alerts = alerts
+        self._places = threading.BoundedSemaphore(MAX_REQUESTS)
+
+    def process_request(self, request: _Request, client_address: _Address) -> None:
+        """Answer on a thread of its own, as long as there is a place for one more."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: _Request, client_address: _Address) -> None:
+        """Give the place back when the answer is out."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: _Request, client_address: _Address) -> None:  # noqa: ARG002
+        """Log what went wrong; somebody who hangs up early is not worth a traceback."""
+        error = sys.exception()
+        if isinstance(error, OSError):
+            logger.debug("local API: %s", error)
+        else:
+            logger.error("local API failed", exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):

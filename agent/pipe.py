@@ -35,7 +35,7 @@ from agent.packets import PacketSocket, PeerGoneError
 from agent.sources.opening import open_source
 from agent.sources.options import SourceOptions, from_plain
 from agent.sources.redact import redacted
-from agent.sources.source import Sample, Source
+from agent.sources.source import Sample, Source, StuckSourceError
 from edgeops.backoff import Backoff
 from edgeops.bundle import Bundle, open_folder
 from edgeops.clock import Clock, SystemClock
@@ -59,6 +59,7 @@ SWITCH_INTERVAL_S: Final = 0.0005
 """A busy Python thread beside the inference would else stretch it (convoy on the interpreter)."""
 
 _ORPHANED: Final = 3
+_STUCK: Final = 4
 
 
 class Pipe:
@@ -288,6 +289,9 @@ def main(arguments: Sequence[str]) -> int:
         pipe.run()
     except PeerGoneError:
         return _ORPHANED
+    except StuckSourceError as error:
+        logger.error("%s", error)  # noqa: TRY400  # a sentence, not our bug
+        return _STUCK
     except ContractError:
         logger.exception("the supervisor speaks another release")
         return 1

@@ -1,6 +1,5 @@
 """A live camera through OpenCV: the latest frame wins, a lost camera is opened anew."""
 
-import logging
 import threading
 from typing import Final
 
@@ -9,11 +8,9 @@ import numpy as np
 
 from agent.sources.options import CameraOptions
 from agent.sources.redact import redacted
-from agent.sources.source import Sample
+from agent.sources.source import Sample, StuckSourceError
 from edgeops.clock import Clock
 from edgeops.errors import SourceError
-
-logger = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S: Final = 10.0
 JOIN_TIMEOUT_S: Final = 2.0
@@ -62,13 +59,17 @@ class Camera:
         return None
 
     def close(self) -> None:
-        """Stop the thread; it gives the camera back itself, also when it hangs for a while."""
+        """Stop the thread, which gives the camera back.
+
+        Raises:
+            StuckSourceError: The driver does not return; only the end of the process frees it.
+        """
         with self._changed:
             self._closing = True
             self.ended = True
         self._thread.join(JOIN_TIMEOUT_S)
         if self._thread.is_alive():
-            logger.warning("camera %s: still blocked in the driver while closing", self._name)
+            raise StuckSourceError(f"the camera {self._name} is blocked in its driver")
 
     def _open(self) -> cv2.VideoCapture:
         options = self._options

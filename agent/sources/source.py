@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeops.errors import SourceError
+
 ColorOrder = Literal["rgb", "bgr", "gray"]
 
 
@@ -22,6 +24,12 @@ class Sample:
     t: float
     array: NDArray[np.uint8] | NDArray[np.float32]
     color: ColorOrder | None = None
+
+
+class StuckSourceError(SourceError):
+    """A source cannot even be closed; the process that opened it has to end."""
+
+    code = "source-stuck"
 
 
 class Source(Protocol):
@@ -44,5 +52,9 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back the camera or file; safe to call twice."""
+        """Give back the camera or file; safe to call twice.
+
+        Raises:
+            StuckSourceError: It cannot be given back.
+        """
         ...

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -184,6 +185,13 @@ def eventually(condition: Callable[[], bool], *, within: float = 20.0, what: str
     while not condition():
         assert time.monotonic() < until, f"not within {within} s: {what or condition}"
         select.select([], [], [], 0.05)
+
+
+def free_port() -> int:
+    """Return a port of loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def number(value: object) -> float:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulation.camera import Pictures, serving
 from tests.integration.test_agent_run.home import (
     Home,
     RunningAgent,
     eventually,
+    free_port,
     number,
     write_signal_bundle,
     write_video,
@@ -244,6 +246,26 @@ def test_a_hanging_webhook_delays_nobody(live: Home) -> None:
             eventually(lambda: len(live.events()) >= 4)
             took_s = agent.stop()
 
+    assert took_s < 5.0
+
+
+def test_a_lost_camera_is_opened_again(live: Home) -> None:
+    port = free_port()
+    address = f"http://user:secret@127.0.0.1:{port}/video.mjpg"
+    live.write_config(sources=f'belt: {{type: camera, device: "{address}", fps: 20, stall: 2s}}')
+    with live.running() as agent:
+        eventually(lambda: agent.pipeline().get("state") == "lost")
+        for _ in range(2):
+            with serving(Pictures(frames=100_000), port):
+                before = _frames(agent)
+                eventually(lambda: _frames(agent) > before + 3)  # noqa: B023  # used at once
+            eventually(lambda: agent.pipeline().get("state") == "lost")
+        pipeline = agent.pipeline()
+        took_s = agent.stop()
+
+    assert pipeline["restarts"] == 0
+    assert "***@127.0.0.1" in str(pipeline["detail"])
+    assert "secret" not in agent.log()
     assert took_s < 5.0
 
 

@@ -1,10 +1,6 @@
 """Videos, folders of pictures, and a camera that comes and goes; real files, real HTTP."""
 
-import http.server
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -20,6 +16,7 @@ from agent.sources.video import open_video
 from edgeops.clock import SystemClock
 from edgeops.errors import SourceError
 from edgeops.quantities import Duration
+from tests.emulation.camera import Pictures, serving
 
 
 def _video(path: Path, frames: int, fps: int = 5) -> Path:
@@ -83,49 +80,6 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path: Path, name: str) ->
         open_images(ImagesOptions(path=str(tmp_path / name)), SystemClock())
 
 
-class _Pictures:
-    """What the camera sends: MJPEG until ``frames`` are gone or ``over`` is set."""
-
-    def __init__(self, frames: int) -> None:
-        self.frames = frames
-        self.over = threading.Event()
-        _, encoded = cv2.imencode(".jpg", np.full((24, 32, 3), 99, dtype=np.uint8))
-        self.jpeg = encoded.tobytes()
-
-
-@contextmanager
-def _camera(pictures: _Pictures) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            try:
-                for _ in range(pictures.frames):
-                    head = f"--frame\r\nContent-Length: {len(pictures.jpeg)}\r\n"
-                    kind = "Content-Type: image/jpeg\r\n\r\n"
-                    self.wfile.write((head + kind).encode() + pictures.jpeg + b"\r\n")
-                    if pictures.over.wait(0.02):
-                        return
-            except OSError:
-                return
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # inherited
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://user:secret@127.0.0.1:{server.server_port}/video.mjpg"
-    finally:
-        pictures.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def _next(camera: Camera) -> Sample:
     until = time.monotonic() + 20.0
     while time.monotonic() < until:
@@ -141,8 +95,8 @@ def _read_on(camera: Camera) -> None:
 
 
 def test_the_newest_frame_of_a_camera_wins_and_the_rest_is_counted() -> None:
-    pictures = _Pictures(frames=100_000)
-    with _camera(pictures) as address:
+    pictures = Pictures(frames=100_000)
+    with serving(pictures) as address:
         camera = Camera(CameraOptions(device=address), SystemClock())
         try:
             first = _next(camera)
@@ -159,7 +113,7 @@ def test_the_newest_frame_of_a_camera_wins_and_the_rest_is_counted() -> None:
 
 
 def test_a_camera_that_ends_is_lost_without_its_password_in_the_words() -> None:
-    with _camera(_Pictures(frames=40)) as address:
+    with serving(Pictures(frames=40)) as address:
         camera = Camera(CameraOptions(device=address, stall=Duration(5.0)), SystemClock())
         try:
             with pytest.raises(SourceError) as caught:
@@ -169,6 +123,21 @@ def test_a_camera_that_ends_is_lost_without_its_password_in_the_words() -> None:
 
     assert "***@127.0.0.1" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_camera_that_falls_silent_is_lost_within_its_time() -> None:
+    with serving(Pictures(frames=40, hangs=True)) as address:
+        camera = Camera(CameraOptions(device=address, stall=Duration(1.0)), SystemClock())
+        try:
+            _next(camera)
+            began = time.monotonic()
+            with pytest.raises(SourceError):
+                _read_on(camera)
+            took_s = time.monotonic() - began
+        finally:
+            camera.close()
+
+    assert took_s < 10.0
 
 
 def test_a_camera_that_is_not_there_is_one_sentence() -> None:
