@@ -6,8 +6,12 @@ and nothing else.
 """
 
 import contextlib
+import os
 import resource
+import signal
+import stat
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +31,8 @@ FIRST_TO_GO: Final = "1000"
 def main(argv: list[str]) -> int:
     """Examine a bundle and print the answer; return the exit status."""
     folder, variant_id = Path(argv[0]), argv[1]
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        threading.Thread(target=_end_with_the_agent, daemon=True).start()
     _be_modest(int(argv[2]) if len(argv) > 2 else 0)  # noqa: PLR2004  # the optional third word
     try:
         bundle = bundles.open_folder(folder)
@@ -56,6 +62,14 @@ def _examined(bundle: bundles.Bundle, variant: Variant) -> ExamAnswer:
         variant=variant.id,
     )
     return ExamAnswer(preflight=figures, required=required)
+
+
+def _end_with_the_agent() -> None:
+    """End at once when the agent is gone: it holds the other end of our standard input."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):
+            pass
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _be_modest(memory_bytes: int) -> None:

@@ -55,24 +55,29 @@ def examine(folder: Path, variant: str, rules: UpdateRules) -> ExamOutcome:
     The child may crash, hang or eat its memory limit: that rejects the bundle and nothing else.
     """
     argv = [sys.executable, "-m", "agent.preflight", str(folder), variant, str(rules.exam_memory)]
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as child:
-        try:
-            out, err = child.communicate(timeout=rules.exam_timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            return ExamOutcome(
-                None, Reason.LATENCY, f"the exam did not end in {rules.exam_timeout:.0f} s"
-            )
-        except BaseException:
-            os.killpg(child.pid, signal.SIGKILL)
-            raise
+    # The child ends when this pipe closes, so it never outlives an agent that was killed.
+    reading, writing = os.pipe()
+    try:
+        with subprocess.Popen(
+            argv,
+            stdin=reading,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as child:
+            try:
+                out, err = child.communicate(timeout=rules.exam_timeout)
+            except subprocess.TimeoutExpired:
+                return ExamOutcome(
+                    None, Reason.LATENCY, f"the exam did not end in {rules.exam_timeout:.0f} s"
+                )
+            finally:
+                if child.poll() is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.communicate()
+    finally:
+        os.close(reading)
+        os.close(writing)
     if child.returncode != 0:
         return ExamOutcome(None, Reason.CRASH, _death(child.returncode, err))
     try:

@@ -33,7 +33,7 @@ from edgeops.trust import ASSIGNMENT_TYPE, Envelope, Role, TrustStore
 
 logger = logging.getLogger(__name__)
 
-STOP_S: Final = 5.0
+STOP_S: Final = 2.0
 RECONCILE_S: Final = 900.0
 
 
@@ -137,8 +137,10 @@ class Updater:
         self._server.cancel()
         for slot in self._slots.values():
             slot.stop()
+        deadline = self._clock.monotonic() + STOP_S
         for thread in self._threads:
-            thread.join(STOP_S)
+            # An exam or a connection under way ends with the process, and is repeated.
+            thread.join(max(0.0, deadline - self._clock.monotonic()))
         self._journal.close()
 
     def wake(self) -> None:

@@ -182,7 +182,8 @@ class Slot:
             if not self._effects:
                 return
             outcome = self._perform(self._effects[0])
-            if outcome is not None:
+            # What ended after the stop is done again after the next start: steps can be repeated.
+            if outcome is not None and not self._stopping.is_set():
                 self._advance(outcome)
 
     def _take_offer(self) -> None:

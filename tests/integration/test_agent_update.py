@@ -444,6 +444,17 @@ def test_the_exam_is_bounded_in_time_and_memory(bundles: dict[str, Bundle]) -> N
     assert greedy.reason in {Reason.LOAD, Reason.CRASH}
 
 
+def test_the_exam_ends_with_the_agent(bundles: dict[str, Bundle]) -> None:
+    reading, writing = os.pipe()
+    argv = [
+        sys.executable, "-m", "agent.preflight", str(bundles["old"].folder), "onnx-float32",
+    ]  # fmt: skip
+    with subprocess.Popen(argv, stdin=reading, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        os.close(reading)
+        os.close(writing)
+        assert child.wait(20.0) == -signal.SIGKILL
+
+
 POINTS = [
     "update.before_journal@4",
     "update.saved_assigned",
