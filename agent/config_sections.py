@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from edgeops.codec import read_hook, split_message
-from edgeops.yamldoc import Fault
+from edgeops.yamldoc import Fault, with_choices
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ def _value_faults(value: Mapping[str, object], wanted: type) -> Iterator[tuple[s
         try:
             msgspec.convert(child, type=hints[key], dec_hook=read_hook)
         except msgspec.ValidationError as error:
-            yield key, split_message(str(error))[1]
+            yield key, with_choices(split_message(str(error))[1], hints[key], child)
     for field in dataclasses.fields(wanted):
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

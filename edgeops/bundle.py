@@ -71,6 +71,8 @@ def open_folder(folder: Path) -> Bundle:
         StorageError: The folder or its manifest cannot be read.
         ContractError: The manifest breaks its contract.
     """
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        raise StorageError(f"{folder} is no bundle folder: it holds no {MANIFEST}")
     data = _read_limited(folder / MANIFEST, MAX_MANIFEST_BYTES)
     manifest = parse_manifest(data)
     return Bundle(folder, manifest, data, _read_signatures(folder / SIGNATURES))

@@ -2,16 +2,23 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
+from edgeops.contracts.scalars import PATTERNS
 from edgeops.errors import ContractError, StorageError
 from edgeops.quantities import ByteSize, Duration
 
 T = TypeVar("T")
+
+_PATTERN: Final = re.compile(r"Expected `str` matching regex (.*)")
+
+_FORMS: Final = {repr(pattern): words for pattern, words in PATTERNS.items()}
+"""As msgspec quotes them."""
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -117,11 +124,19 @@ def convert(value: object, wanted: type[T], *, where: str) -> T:
 
 
 def split_message(message: str) -> tuple[str, str]:
-    """Split a msgspec message into (path such as ``.inputs[0]``, reason)."""
+    """Split a msgspec message into (path such as ``.inputs[0]``, reason for people)."""
     reason, separator, place = message.rpartition(" - at `$")
     if not separator:
-        return "", message
-    return place.rstrip("`"), reason
+        key, of_key, _ = message.rpartition(" - at `key` in `$")
+        return "", f"a key: {_in_words(key)}" if of_key else _in_words(message)
+    return place.rstrip("`"), _in_words(reason)
+
+
+def _in_words(reason: str) -> str:
+    """Return ``reason`` with the form that is expected instead of a known regular expression."""
+    match = _PATTERN.fullmatch(reason)
+    words = _FORMS.get(match[1]) if match else None
+    return reason if words is None else f"Expected {words}"
 
 
 def _without_none(value: object) -> JsonValue:

@@ -1,7 +1,7 @@
 """The one way YAML enters: strict, bounded, and every fault at once with its line.
 
 YAML 1.2 booleans (``on`` and ``yes`` are words), no base-60 numbers, no dates, no aliases, no
-duplicate keys, no unknown keys. ``load`` compares the keys with the dataclass on the node tree
+tags, no duplicate keys, no unknown keys. ``load`` compares the keys with the dataclass on the node tree
 first, so that each fault carries its line and the nearest known key, then converts.
 """
 
@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -135,6 +136,9 @@ def _tree(data: bytes, name: str) -> tuple[yaml.Node | None, object]:
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise ContractError(f"{name}: line {line}", "aliases (*name) are not read")
+            if getattr(event, "tag", None) is not None:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ContractError(f"{name}: line {line}", "tags (!name) are not read")
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -214,7 +218,7 @@ def _laid_over(value: object, keys: list[str], given: object) -> object:
 
 def _faults(value: object, wanted: object, path: str, lines: _Lines) -> Iterator[Fault]:
     """Yield every fault below ``path``: unknown and missing keys, and values of a wrong type."""
-    wanted = _not_optional(wanted, value)
+    wanted = _bare(_not_optional(wanted, value))
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         if not isinstance(value, dict):
             yield Fault(lines.of(path), path, f"Expected a mapping, got {_kind(value)}")
@@ -252,7 +256,31 @@ def _faults(value: object, wanted: object, path: str, lines: _Lines) -> Iterator
     except msgspec.ValidationError as error:
         place, reason = split_message(str(error))
         here = path + place
-        yield Fault(lines.of(here), here, reason)
+        yield Fault(lines.of(here), here, reason if place else with_choices(reason, wanted, value))
+
+
+def with_choices(reason: str, wanted: object, value: object) -> str:
+    """Return ``reason`` and, where ``wanted`` is a list of words, those words."""
+    words: list[str] = []
+    for member in (wanted, *typing.get_args(wanted)):
+        if typing.get_origin(member) is typing.Literal:
+            words += [str(word) for word in typing.get_args(member)]
+        elif isinstance(member, type) and issubclass(member, StrEnum):
+            words += [str(word) for word in member]
+    if not words or not reason.startswith("Invalid enum value"):
+        return reason
+    near = difflib.get_close_matches(str(value), words, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"is {value!r}, expected one of {', '.join(words)}{hint}"
+
+
+def _bare(wanted: object) -> object:
+    """Return a container of dataclasses without its limits, which the last conversion checks."""
+    if typing.get_origin(wanted) is typing.Annotated:
+        inner: object = typing.get_args(wanted)[0]
+        if _holds_dataclass(inner):
+            return inner
+    return wanted
 
 
 def _holds_dataclass(wanted: object) -> bool:

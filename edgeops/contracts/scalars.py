@@ -1,6 +1,6 @@
 """Scalar types that several contracts share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -41,3 +41,13 @@ Layout = Literal["nhwc", "nchw", "none"]
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "int32", "int64"]
 Runtime = Literal["tflite", "onnx"]
 Precision = Literal["float32", "float16", "int8", "dynamic-int8", "int16x8"]
+
+PATTERNS: Final = {
+    r"^sha256:[0-9a-f]{64}$": "a digest: sha256: and 64 hexadecimal digits",
+    r"^[0-9a-f]{64}$": "64 hexadecimal digits",
+    r"^[a-z0-9][a-z0-9-]{0,62}$": "1-63 small letters, digits or '-'",
+    r"^[A-Za-z0-9_-]{1,64}$": "1-64 letters, digits, '_' or '-'",
+    r"^[^+#\x00]{1,500}$": "a topic of 1-500 characters without '+' and '#'",
+    r"^https?://": "an address that starts with http:// or https://",
+}
+"""Forms in words, for error messages."""

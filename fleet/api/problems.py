@@ -1,6 +1,7 @@
 """Errors as application/problem+json (RFC 9457), with the stable code of our error tree."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -11,6 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from edgeops import codec
+from edgeops.contracts.scalars import PATTERNS
 from edgeops.errors import ContractError, EdgeOpsError
 
 logger = logging.getLogger(__name__)
@@ -73,11 +75,18 @@ async def _ours(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
-    sentences = [
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-        for fault in faults[:MAX_FAULTS]
-    ]
+    sentences = [_fault(fault) for fault in faults[:MAX_FAULTS]]
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, ContractError.code, "; ".join(sentences))
+
+
+def _fault(fault: Mapping[str, object]) -> str:
+    """Return one of FastAPI's faults as place and reason, with forms in words."""
+    place, context = fault.get("loc"), fault.get("ctx")
+    parts = place if isinstance(place, tuple) else ()
+    pattern = context.get("pattern") if isinstance(context, dict) else None
+    words = PATTERNS.get(pattern) if isinstance(pattern, str) else None
+    reason = f"Expected {words}" if words else fault.get("msg")
+    return f"{'.'.join(str(part) for part in parts)}: {reason}"
 
 
 async def _http(_: Request, error: Exception) -> Response:

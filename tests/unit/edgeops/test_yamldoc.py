@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from msgspec import Meta
 
 from edgeops import yamldoc
+from edgeops.contracts.scalars import Name
 from edgeops.errors import ContractError, StorageError
 from edgeops.quantities import ByteSize, Duration
 
@@ -20,7 +23,10 @@ class Rule:
 class Config:
     rules: dict[str, Rule] = field(default_factory=dict)
     steps: tuple[Rule, ...] = ()
+    few: Annotated[tuple[Rule, ...], Meta(max_length=2)] = ()
     limit: ByteSize | None = None
+    level: Literal["low", "high"] | None = None
+    name: Name = "a"
     on: bool = True
     site: str = ""
 
@@ -57,6 +63,20 @@ def test_all_faults_are_listed_with_line_and_nearest_key() -> None:
         "line 4: sitte: unknown key; did you mean 'site'?",
         "line 5: limit: Expected a size such as 256MB or 64KiB, got 'big'",
         "line 6: steps[0].when: Expected `str`, got `int`",
+    ]
+
+
+def test_a_list_with_limits_has_its_unknown_keys_refused_too() -> None:
+    assert faults("few: [{when: x, holt: 1s}]\n") == [
+        "line 1: few[0].holt: unknown key; did you mean 'hold'?"
+    ]
+    assert "length <= 2" in faults("few: [{when: x}, {when: y}, {when: z}]\n")[0]
+
+
+def test_what_is_expected_is_said_in_words() -> None:
+    assert faults("level: hihg\nname: A b\n") == [
+        "line 1: level: is 'hihg', expected one of low, high; did you mean 'high'?",
+        "line 2: name: Expected 1-63 small letters, digits or '-'",
     ]
 
 
