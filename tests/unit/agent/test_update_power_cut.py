@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.update.journal import SqliteJournal
+from agent.update.machine import COMMITTING
 from agent.update.ports import SlotHealth
 from edgeops.bundle import Bundle
 from edgeops.contracts.update import UpdateState
@@ -68,6 +70,7 @@ def test_power_cuts_anywhere_leave_a_model_that_answers(
         shutil.copytree(tmp_path / "before", device.state_dir, symlinks=True)
         with suppress(PowerCutError):
             device.run(given, cut_before=first)
+        check_intent(device)
         if second is not None:
             with suppress(PowerCutError):
                 device.run(given, cut_before=second)
@@ -82,6 +85,18 @@ def test_power_cuts_anywhere_leave_a_model_that_answers(
         )
         assert (device.state_dir / "bundles" / bundle_name(old)).is_dir(), "no way back"
         assert not list((device.state_dir / "downloads").iterdir())
+
+
+def check_intent(device: Device) -> None:
+    """Hold that the journal knew of every change before it was made."""
+    device.switch_off()
+    journal = SqliteJournal(device.state_dir / "update.sqlite")
+    record = journal.load("main")
+    journal.close()
+    assert record is not None
+    assert record.running is not None
+    if device.linked() != record.running.digest or device.answers() != record.running.digest:
+        assert record.state in COMMITTING or not device.answers()
 
 
 def bundle_name(digest: str) -> str:

@@ -18,6 +18,7 @@ from edgeops.contracts.update import Probation, Reason, UpdateState
 from edgeops.durable import switch_link
 from edgeops.errors import StorageError
 from edgeops.trust import SigningKey
+from tests.emulation.host import EmulatedHost
 from tests.emulation.power import PowerCutError
 from tests.unit.agent.update_device import PASSED, Device, assignment
 
@@ -62,6 +63,25 @@ def test_restarts_without_one_inference_are_a_boot_loop(
     device: Device, old: Bundle, new: Bundle
 ) -> None:
     cut_in_probation(device)
+    for _ in range(device.rules.max_boots):
+        with pytest.raises(PowerCutError):
+            device.run(assignment(new, 2))
+    record = device.run(assignment(new, 2))
+    assert (record.state, record.reason) == (State.ROLLED_BACK, Reason.BOOT_LOOP)
+    assert device.answers() == device.linked() == old.digest
+
+
+def test_a_bundle_whose_activation_kills_the_machine_is_a_boot_loop(
+    device: Device, old: Bundle, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activate = EmulatedHost.activate
+
+    def deadly(host: EmulatedHost, slot: str, bundle: Path | None, variant: str) -> None:
+        if bundle is not None and bundle.name == name_of(new):
+            raise PowerCutError
+        activate(host, slot, bundle, variant)
+
+    monkeypatch.setattr(EmulatedHost, "activate", deadly)
     for _ in range(device.rules.max_boots):
         with pytest.raises(PowerCutError):
             device.run(assignment(new, 2))
