@@ -4,6 +4,7 @@
 committed files and the classes together.
 """
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -37,11 +38,21 @@ def documents() -> dict[str, str]:
     """Return file name to JSON Schema text."""
     return {
         f"{name}.schema.json": json.dumps(
-            msgspec.json.schema(kind, schema_hook=_free_form), indent=1, sort_keys=True
+            _dedented(msgspec.json.schema(kind, schema_hook=_free_form)), indent=1, sort_keys=True
         )
         + "\n"
         for name, kind in PUBLISHED.items()
     }
+
+
+def _dedented(value: object) -> object:
+    """Strip the indentation of docstrings, which Python 3.13 does and 3.12 does not."""
+    if isinstance(value, dict):
+        return {
+            key: inspect.cleandoc(child) if key == "description" else _dedented(child)
+            for key, child in value.items()
+        }
+    return [_dedented(child) for child in value] if isinstance(value, list) else value
 
 
 def _free_form(kind: type) -> dict[str, object]:
