@@ -25,7 +25,8 @@ from agent.local_models import open_local
 from agent.lockfile import locked
 from agent.notify import Notifier
 from agent.outbox.outbox import Outbox
-from agent.pipeline import Pipeline, PipelineOptions
+from agent.pipeline import Pipeline
+from agent.pipeline_port import PipelineOptions
 from agent.rules.rulebook import STATE_KEY, RuleBook
 from agent.sources.options import is_finite
 from agent.status import AgentStatus, RunSummary, summary_of

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from agent.actions import Actions
 from agent.outbox.outbox import Outbox
-from agent.pipeline import LoadedModel
+from agent.pipeline_port import LoadedModel
 from agent.rules.evaluate import Answer
 from agent.rules.rulebook import STATE_KEY, Decision, RuleBook
 from edgeops.contracts.telemetry import Window
@@ -35,7 +35,7 @@ class Recorder:
 
 
 class AgentEvents:
-    """Connects the pipelines with rules and outbox; implements ``pipeline.PipelineEvents``."""
+    """Connects the pipelines with rules and outbox; implements ``pipeline_port.PipelineEvents``."""
 
     def __init__(self, rulebook: RuleBook, recorder: Recorder) -> None:
         self._rulebook = rulebook

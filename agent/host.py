@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.health import combined
-from agent.pipeline import Pipeline, PipelineStatus, run_in_thread
+from agent.pipeline import Pipeline, run_in_thread
+from agent.pipeline_port import PipelineStatus
 from agent.update.ports import SlotHealth
 from edgeops.clock import Clock
 from edgeops.errors import InferenceError

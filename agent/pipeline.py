@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final
 
 from agent.health import HealthMeter
 from agent.heartbeat import StuckJudge
@@ -24,14 +24,18 @@ from agent.messages import (
 )
 from agent.packets import PeerGoneError
 from agent.pipe_process import PipeProcess
+from agent.pipeline_port import (
+    LoadedModel,
+    PipelineEvents,
+    PipelineOptions,
+    PipelineStatus,
+    State,
+)
 from agent.rules.evaluate import Answer
-from agent.sources.options import CameraOptions, SourceOptions, is_live, to_plain
+from agent.sources.options import CameraOptions, is_live, to_plain
 from agent.windows import WindowMeter
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock
-from edgeops.contracts.manifest import TaskType
-from edgeops.contracts.scalars import Precision, Runtime
-from edgeops.contracts.telemetry import Window
 from edgeops.errors import ContractError, InferenceError
 
 logger = logging.getLogger(__name__)
@@ -41,88 +45,6 @@ LOAD_TIMEOUT_S: Final = 90.0
 DRAIN_S: Final = 1.5
 END_S: Final = 1.0
 LEAST_WINDOW_S: Final = 0.001
-
-State = Literal["starting", "waiting", "running", "lost", "back-off", "ended", "stopped"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineOptions:
-    """What one pipeline is made of.
-
-    Attributes:
-        slot: Slot whose bundle answers.
-        interval_s: Shortest evidence time between two inferences.
-        window_s: Length of a telemetry window.
-    """
-
-    name: str
-    source: SourceOptions
-    slot: str
-    interval_s: float = 0.0
-    window_s: float = 60.0
-    threads: int = 1
-    runtime: Runtime | Literal["auto"] = "auto"
-    precision: Precision | Literal["auto"] = "auto"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModel:
-    """The bundle that answers now."""
-
-    digest: str
-    title: str
-    variant: str
-    task: TaskType
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineStatus:
-    """One pipeline for people and the local API.
-
-    Attributes:
-        frames, errors, bad_outputs: Since the agent started.
-        detail: Why it is not running, or what was wrong last.
-    """
-
-    name: str
-    slot: str
-    state: State
-    detail: str = ""
-    model: LoadedModel | None = None
-    frames: int = 0
-    errors: int = 0
-    bad_outputs: int = 0
-    restarts: int = 0
-    windows: int = 0
-    drops: dict[str, int]
-    lat_p50_ms: float = 0.0
-    lat_p95_ms: float = 0.0
-    pid: int | None = None
-
-
-class PipelineEvents(Protocol):
-    """What a pipeline tells the rest of the agent; called on the pipeline's own thread."""
-
-    def loaded(self, pipeline: str, model: LoadedModel) -> None:
-        """Take note that a bundle answers from now on."""
-        ...
-
-    def answered(self, pipeline: str, t: float, answer: Answer, model: str) -> None:
-        """Take one result at evidence time ``t``."""
-        ...
-
-    def silent(self, pipeline: str, silent_s: float) -> None:
-        """Take note that a live pipeline has had no result for so long."""
-        ...
-
-    def recording_ended(self, pipeline: str) -> None:
-        """Take note that a recording was used up."""
-        ...
-
-    def window_closed(self, pipeline: str, window: Window) -> None:
-        """Take one telemetry window."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +69,7 @@ class Pipeline:
         self._changed = threading.Condition()
         self._numbers = itertools.count(1)
         self._wanted = _Wanted(0, None, "")
+        self._before: _Wanted | None = None
         self._measured = 0
         self._answers: dict[int, Loaded | LoadFailed] = {}
         self._process: PipeProcess | None = None
@@ -194,9 +117,8 @@ class Pipeline:
             InferenceError: It cannot run here; what ran before goes on.
         """
         with self._changed:
-            before = self._wanted
             order = _Wanted(next(self._numbers), folder, variant)
-            self._wanted = order
+            self._before, self._wanted = self._wanted, order
             self._send_load(order)
             answered = self._changed.wait_for(
                 lambda: order.number in self._answers or self._is_over(), LOAD_TIMEOUT_S
@@ -204,8 +126,7 @@ class Pipeline:
             answer = self._answers.pop(order.number, None)
             if isinstance(answer, Loaded):
                 return
-            # The next start of the process loads what ran before.
-            self._wanted = before
+            self._go_back()
             if answer is None and self._process is not None:
                 self._process.kill()  # whatever it does with the late order, it starts anew
         if isinstance(answer, LoadFailed):
@@ -358,6 +279,8 @@ class Pipeline:
             elif self._model is None:
                 self._state, self._detail = "waiting", answer.reason
             self._answers = {answer.number: answer}
+            if isinstance(answer, Loaded):
+                self._before = None
             self._changed.notify_all()
             model = self._model
         if isinstance(answer, LoadFailed):
@@ -431,7 +354,13 @@ class Pipeline:
             if number not in self._answers and not self._stopping.is_set():
                 failed = LoadFailed(number=number, reason=f"the process did not survive: {reason}")
                 self._answers[number] = failed
+                self._go_back()
             self._changed.notify_all()
+
+    def _go_back(self) -> None:
+        """Let the next start load what ran before an order that failed; under the lock."""
+        if self._before is not None:
+            self._wanted, self._before = self._before, None
 
     def _count_restart(self) -> None:
         with self._changed:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from agent.link import LinkState
 from agent.outbox.counters import OutboxCounters
-from agent.pipeline import PipelineStatus
+from agent.pipeline_port import PipelineStatus
 from agent.rules.rulebook import RuleStatus
 from agent.sinks.sink import SinkStatus
 from edgeops.clock import ClockTrust

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from agent.pipeline import PipelineStatus
+from agent.pipeline_port import PipelineStatus
 from agent.status import AgentStatus
 from edgeops.clock import iso
 from edgeops.contracts.alert import AlertEvent
