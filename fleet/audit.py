@@ -1,5 +1,6 @@
 """Who changed what, beside the change itself; and durable counts of what was refused."""
 
+import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -7,6 +8,8 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from fleet.db.schema import audit, counter
+
+logger = logging.getLogger(__name__)
 
 OPERATOR: Final = "operator"
 
@@ -21,6 +24,7 @@ def record(
     detail: Mapping[str, object] | None = None,
 ) -> None:
     """Write one line of the audit trail in the caller's transaction."""
+    logger.info("%s: %s by %s", action, subject, actor)
     connection.execute(
         insert(audit).values(
             at_s=now_s, actor=actor, action=action, subject=subject, detail=dict(detail or {})

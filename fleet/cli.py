@@ -151,7 +151,8 @@ def telemetry(
         total = frames.get("sum") if isinstance(frames, dict) else None
         lines.append(
             [
-                row["device"], row["stream"], short(row["model"]), row["windows"], total,
+                row["device"], row["stream"], short(row["model"]), row["windows"],
+                int(total) if isinstance(total, float) else total,
                 when(row["received_s"]),
             ]
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """What every ``edgeops fleet`` command shares: how the server is found, how tables look."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +9,7 @@ import typer
 
 from edgeops.clock import iso
 from edgeops.codec import JsonValue
-from edgeops.console import print_json
+from edgeops.console import print_json, say
 from edgeops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ def client(url: str | None, token_file: Path | None, config: Path | None) -> "Fl
     return FleetClient(find_server(url, token_file, config))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table: for people on a terminal, separated by tabs in a pipe."""
+    if not rows:
+        say("nothing to show")
+        return
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(_plain(cell) for cell in row))
@@ -69,6 +72,33 @@ def label_of(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise UsageError(f"--label {text!r} is not KEY=VALUE")
     return name, value
+
+
+def pairs(value: object) -> str:
+    """Return nested figures as ``gate.min_n=5 stages=[count=1; percent=100]``, without empty ones.
+
+    Numbers have four significant digits; ``--json`` has them all.
+    """
+    if not isinstance(value, dict):
+        return "" if value is None else _figure(value)
+    return " ".join(f"{path}={_figure(item)}" for path, item in _flat(value, ""))
+
+
+def _flat(value: dict[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{key}.")
+        elif item is not None and item is not False and item not in ("", []):
+            yield f"{prefix}{key}", item
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{'; '.join(pairs(item) for item in value)}]"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = _plain(value)
+    return short(text) if text.startswith("sha256:") else text
 
 
 def short(digest: JsonValue) -> str:

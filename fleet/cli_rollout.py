@@ -10,7 +10,18 @@ from edgeops import codec
 from edgeops.console import new_app, print_json, say
 from edgeops.errors import UsageError
 from edgeops.quantities import Duration
-from fleet.cli_common import Config, Json, TokenFile, Url, client, label_of, short, table, when
+from fleet.cli_common import (
+    Config,
+    Json,
+    TokenFile,
+    Url,
+    client,
+    label_of,
+    pairs,
+    short,
+    table,
+    when,
+)
 
 if TYPE_CHECKING:
     from fleet.client import JsonObject
@@ -36,9 +47,13 @@ def start(
     slot: Annotated[str | None, typer.Option(help="Slot of the device; default main.")] = None,
     canary: Annotated[int | None, typer.Option(min=1, help="Devices of the first stage.")] = None,
     stages: Annotated[str | None, typer.Option(help="Totals in per cent, such as 25,100.")] = None,
-    soak: Annotated[str, typer.Option(help="Soak time of each stage of --canary/--stages.")] = "0s",
-    max_in_flight: Annotated[int, typer.Option(min=1, help="Devices away at once.")] = 100,
-    attempt_timeout: Annotated[str, typer.Option(help="Time for one device.")] = "1h",
+    soak: Annotated[str | None, typer.Option(help="Soak time of each stage; default 0s.")] = None,
+    max_in_flight: Annotated[
+        int | None, typer.Option(min=1, help="Devices away at once; default 100.")
+    ] = None,
+    attempt_timeout: Annotated[
+        str | None, typer.Option(help="Time for one device; default 1h.")
+    ] = None,
     max_failure_rate: Annotated[float | None, typer.Option(help="Gate, 0.001 to 0.5.")] = None,
     on_fail: Annotated[str | None, typer.Option(help="pause, abort-keep or abort-revert.")] = None,
     site: Annotated[str | None, typer.Option(help="Only devices of this site.")] = None,
@@ -73,8 +88,14 @@ def start(
         "approval": approval or None,
         "downgrade_ok": downgrade_ok or None,
     }
-    if canary is not None or stages is not None:
-        overrides["stages"] = _stages(canary, stages, soak, max_in_flight, attempt_timeout)
+    details = (soak, max_in_flight, attempt_timeout)
+    if canary is not None or stages is not None or (policy is None and any(details)):
+        overrides["stages"] = _stages(canary, stages, *details)
+    elif any(details):
+        raise UsageError(
+            "--soak, --max-in-flight and --attempt-timeout go with --canary or --stages;"
+            " for the stages of a policy write them there"
+        )
     with client(url, token_file, config) as fleet:
         entry = fleet.get_object("bundles", bundle)["entry"]
         overrides["bundle"] = entry["digest"] if isinstance(entry, dict) else None
@@ -139,7 +160,7 @@ def show(
         ("stage", "state", "size", "devices", "unreachable", "verdict", "reason"),
         [
             [
-                stage["stage"], stage["state"], stage["size"], _pairs(stage["devices"]),
+                stage["stage"], stage["state"], stage["size"], pairs(stage["devices"]),
                 stage["unreachable"], stage["verdict"], stage["reason"],
             ]
             for stage in (stages if isinstance(stages, list) else [])
@@ -174,7 +195,7 @@ def explain(
         [
             [
                 when(record.get("at_s")), record.get("actor"), record.get("kind"),
-                record.get("stage"), _pairs(record.get("body")),
+                _number_of(record.get("stage")), pairs(_grounds(record.get("body"))),
             ]
             for record in (records if isinstance(records, list) else [])
             if isinstance(record, dict)
@@ -325,6 +346,18 @@ def _say_state(found: "JsonObject") -> None:
     )
 
 
+def _number_of(stage: object) -> object:
+    """Return the number that people count by; the interface counts stages from 0."""
+    return stage + 1 if isinstance(stage, int) else stage
+
+
+def _grounds(body: object) -> object:
+    """Return a record's figures without what only a machine needs to recompute it."""
+    if not isinstance(body, dict):
+        return body
+    return {key: item for key, item in body.items() if key not in {"salt", "policy_version"}}
+
+
 def _spec(policy: Path | None, overrides: dict[str, object]) -> "RolloutSpec":
     from fleet.rollouts.spec import parse_spec, read_spec  # noqa: PLC0415  # help stays fast
 
@@ -335,13 +368,17 @@ def _spec(policy: Path | None, overrides: dict[str, object]) -> "RolloutSpec":
 
 
 def _stages(
-    canary: int | None, stages: str | None, soak: str, max_in_flight: int, timeout: str
+    canary: int | None,
+    stages: str | None,
+    soak: str | None,
+    max_in_flight: int | None,
+    timeout: str | None,
 ) -> object:
     from fleet.rollouts.spec import staged  # noqa: PLC0415
 
     try:
         percents = [float(word) for word in (stages or "100").split(",")]
-        soak_s, timeout_s = Duration.parse(soak), Duration.parse(timeout)
+        soak_s, timeout_s = Duration.parse(soak or "0s"), Duration.parse(timeout or "1h")
     except ValueError as error:
         raise UsageError(f"--stages, --soak or --attempt-timeout: {error}") from error
     return codec.plain(
@@ -349,13 +386,7 @@ def _stages(
             canary=canary,
             percents=percents,
             soak=soak_s,
-            max_in_flight=max_in_flight,
+            max_in_flight=max_in_flight or 100,
             attempt_timeout=timeout_s,
         )
     )
-
-
-def _pairs(value: object) -> str:
-    if not isinstance(value, dict):
-        return "" if value is None else str(value)
-    return " ".join(f"{key}={item}" for key, item in value.items() if item not in (None, {}, []))

@@ -166,7 +166,10 @@ class MqttSession:
             await up
         client.subscribe([(pattern, 1) for pattern in self._filters])
         self._connected.set()
-        logger.info("session %d with the broker %s", self._session, self._account)
+        account = self._account
+        logger.info(
+            "session %d with the broker at %s:%d", self._session, account.host, account.port
+        )
         while not self._ended.is_set():
             client.loop_misc()
             await self._first_of(self._ended, MISC_S)

@@ -245,7 +245,8 @@ class Slot:
         self._save(record, first_aid=(lambda: self._steps.restore(record)) if heal else None)
         self._effects = effects
         if changed:
-            logger.info("slot %s: %s %s", record.slot, state, record.detail)
+            detail = f": {record.detail}" if record.detail else ""
+            logger.info("slot %s: %s%s", record.slot, state, detail)
             self._on_change()
 
     def _broke(self, outcome: Outcome) -> None:

@@ -271,7 +271,14 @@ async def _log_lines(process: Process, ready: asyncio.Event) -> None:
         text = line.decode(errors="replace").rstrip()[:LONGEST_LOG_LINE]
         if READY_LINE.search(text):
             ready.set()
-        logger.info("broker %d: %s", process.pid, text)
+        logger.log(_level_of(text), "broker %d: %s", process.pid, text)
+
+
+def _level_of(line: str) -> int:
+    """Return how loud a line of the broker's is; what it does every minute is for -v -v."""
+    if "Error:" in line or "ERROR" in line:
+        return logging.ERROR
+    return logging.WARNING if "Warning:" in line or "WARNING" in line else logging.DEBUG
 
 
 async def _accepts(host: str, port: int) -> bool:

@@ -140,7 +140,7 @@ def resolve(connection: Connection, reference: str) -> str:
         query = query.order_by(bundle.c.serial.desc(), bundle.c.pushed_s.desc()).limit(1)
     found: Sequence[str] = connection.execute(query).scalars().all()
     if not found:
-        raise UsageError(f"no bundle {reference[:100]!r} is in the registry")
+        raise UsageError(f"no bundle {reference[:100]!r} is in the registry; push it there first")
     if len(found) > 1:
         raise UsageError(f"more than one bundle starts with {reference[:100]!r}")
     return found[0]

@@ -30,6 +30,16 @@ from fleet.rollouts.spec import RolloutSpec, SmallStage
 
 MAX_SENTENCE: Final = 500
 
+ASKED: Final[Mapping[RolloutEvent, str]] = {
+    RolloutEvent.STARTED: "started",
+    RolloutEvent.APPROVED: "approved",
+    RolloutEvent.OPERATOR_PAUSED: "paused",
+    RolloutEvent.RESUMED: "resumed",
+    RolloutEvent.ABORT_ASKED: "aborted",
+    RolloutEvent.REVERT_ASKED: "reverted",
+}
+"""What an operator wanted, in the words of the commands."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
@@ -243,6 +253,9 @@ def change(
     Raises:
         TransitionError: Not possible in this state, or another connection was faster.
     """
+    if (now.state, event) not in ROLLOUT:
+        asked = ASKED.get(event, event.value)
+        raise TransitionError(f"rollout {now.id} is {now.state.value} and cannot be {asked}")
     state = step(ROLLOUT, now.state, event)
     return _put(connection, now, now_s, state=state.value, reason=reason[:MAX_SENTENCE])
 

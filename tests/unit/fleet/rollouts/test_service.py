@@ -84,7 +84,7 @@ def test_double_click_is_refused_the_second_time(fleet: Fleet) -> None:
         fleet.service.pause(connection, rollout.id)
     with (
         fleet.transaction() as connection,
-        pytest.raises(TransitionError, match="operator-paused is not possible while paused"),
+        pytest.raises(TransitionError, match="is paused-operator and cannot be paused"),
     ):
         fleet.service.pause(connection, rollout.id)
 
