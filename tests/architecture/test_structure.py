@@ -52,7 +52,8 @@ def test_a_command_module_is_light(value: str) -> None:
 
 def test_the_agents_supervisor_has_no_runtime_and_no_pixels() -> None:
     """The supervisor stays small: pixels and runtimes live in one child per pipeline."""
-    assert not loaded_by("import agent.daemon") & {*HEAVY, *SERVER}
+    program = "import agent.daemon, agent.update.runner, edgeops.inference.variants"
+    assert not loaded_by(program) & {*HEAVY, *SERVER}
 
 
 RUNTIME_ADAPTERS = {

@@ -7,12 +7,15 @@ import importlib.util
 import os
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgeops.contracts.manifest import TensorSpec
 from edgeops.contracts.scalars import Runtime
 from edgeops.errors import InferenceError
-from edgeops.inference.runtimes.runtime import RuntimeModel
+
+if TYPE_CHECKING:
+    # NumPy comes with it, which a supervisor that only chooses a variant need not load.
+    from edgeops.inference.runtimes.runtime import RuntimeModel
 
 TFLITE_PACKAGES: Final = ("ai_edge_litert", "tflite_runtime")
 TFLITE_VARIABLE: Final = "EDGEOPS_TFLITE"
@@ -71,7 +74,7 @@ def runtime_of(path: Path) -> Runtime:
     raise InferenceError(f"{path.name} is neither an .onnx nor a .tflite file")
 
 
-def open_model(path: Path, runtime: Runtime, *, threads: int = 1) -> RuntimeModel:
+def open_model(path: Path, runtime: Runtime, *, threads: int = 1) -> "RuntimeModel":
     """Load a model file.
 
     Args:
