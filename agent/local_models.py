@@ -4,6 +4,7 @@ from pathlib import Path
 
 from edgeops.bundle import SUFFIX, Bundle, open_folder, unpack, verify
 from edgeops.durable import remove_tree
+from edgeops.errors import StorageError
 from edgeops.trust import TrustStore, file_sha256
 
 
@@ -22,6 +23,8 @@ def open_local(path: Path, workdir: Path, trust: TrustStore | None) -> Bundle:
         bundle = open_folder(path)
         verify(bundle, trust)
         return bundle
+    if not path.is_file():  # a pipe would block for ever
+        raise StorageError(f"cannot read {path}: no such bundle folder or file")
     folder = _unpacked_name(path, workdir)
     if not folder.is_dir():
         workdir.mkdir(parents=True, exist_ok=True)

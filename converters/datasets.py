@@ -144,6 +144,9 @@ def _open_npz(path: Path, task: Task) -> Dataset:
     if "x" not in arrays:
         raise ContractError(path.name, f"has no array 'x', only {sorted(arrays)}")
     x = arrays["x"]
+    if not x.ndim:
+        raise ContractError(path.name, "'x' is one number, expected one row for each sample")
+    _refuse_not_finite(x, path.name)
     count = len(x)
     columns = {
         name: values
@@ -165,6 +168,15 @@ def _open_npz(path: Path, task: Task) -> Dataset:
     return Dataset(
         name=path.name, sha256=file_sha256(path), labelled=y is not None, size=count, read=read
     )
+
+
+def _refuse_not_finite(x: Array, name: str) -> None:
+    """Raise ``ContractError`` for the first sample with NaN or infinity in it."""
+    if not np.issubdtype(x.dtype, np.floating):
+        return
+    for index, row in enumerate(x):  # one at a time: a mask of all would take much memory
+        if not np.isfinite(row).all():
+            raise ContractError(f"{name}: x[{index}]", "holds NaN or infinity")
 
 
 def _label_at(path: Path, index: int, value: object, task: Task) -> str:
@@ -198,6 +210,7 @@ def _open_csv(path: Path, task: Task, *, windowed: bool) -> Dataset:
         table = np.asarray([[float(row[name]) for name in columns] for row in rows], np.float32)
     except ValueError as error:
         raise ContractError(path.name, f"holds something else than numbers: {error}") from error
+    _refuse_not_finite(table, path.name)
     members = list(groups.values())
     single = not windowed and "sample" not in rows[0]
 

@@ -1,8 +1,8 @@
 """The one way YAML enters: strict, bounded, and every fault at once with its line.
 
 YAML 1.2 booleans (``on`` and ``yes`` are words), no base-60 numbers, no dates, no aliases, no
-tags, no duplicate keys, no unknown keys. ``load`` compares the keys with the dataclass on the node tree
-first, so that each fault carries its line and the nearest known key, then converts.
+tags, no duplicate keys, no unknown keys. ``load`` compares the keys with the dataclass on the
+node tree first, so that each fault carries its line and the nearest known key, then converts.
 """
 
 import dataclasses
