@@ -21,7 +21,8 @@ def recent_alerts(state_dir: Path, limit: int) -> tuple[AlertEvent, ...]:
     except TransportError:
         path = state_dir / "outbox.sqlite"
         if not path.is_file():
-            raise
+            reason = f"no agent is running on {state_dir}, and none has run there"
+            raise TransportError(reason) from None
         reader = Reader(path)
         try:
             return reader.recent(limit)

@@ -1,6 +1,8 @@
 """What a configuration can be told before it runs: rules against models, files that are missing."""
 
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,9 @@ from agent.config import AgentConfig
 from agent.config_sections import LineFinder
 from agent.rules.grammar import mismatches
 from agent.rules.rulebook import Rule
+from agent.sinks.options import CommandOptions
 from agent.sources.options import CameraOptions
+from edgeops import bundle as bundles
 from edgeops.bundle import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -22,7 +26,7 @@ from edgeops.bundle import (
 from edgeops.codec import read as read_json
 from edgeops.contracts.credential import Credential
 from edgeops.contracts.manifest import Manifest, Task
-from edgeops.errors import ContractError, EdgeOpsError, StorageError
+from edgeops.errors import ContractError, EdgeOpsError, StorageError, TrustError
 from edgeops.tar_headers import refuse_foreign_headers
 from edgeops.trust import TrustStore
 from edgeops.yamldoc import Fault, FaultyDocumentError
@@ -134,11 +138,17 @@ def first_member(path: Path) -> bytes:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def _look_into(bundle: Path, trust: TrustStore | None) -> None:
+    """Raise what ``agent run`` would raise, without unpacking anything into the state folder."""
+    with tempfile.TemporaryDirectory() as folder, bundles.opened(bundle, Path(folder)) as found:
+        bundles.verify(found, trust)
+
+
 def _file_faults(config: AgentConfig, places: _Places) -> Iterator[Fault]:
     for name, model in config.models.items():
         if model.bundle is not None:
             try:
-                _manifest(Path(model.bundle))
+                _look_into(Path(model.bundle), None)
             except EdgeOpsError as error:
                 yield places.fault(f"models.{name}.bundle", str(error))
     try:
@@ -158,13 +168,33 @@ def _file_faults(config: AgentConfig, places: _Places) -> Iterator[Fault]:
             yield places.fault("fleet.credential", str(error))
 
 
+def _distrusted(config: AgentConfig) -> Iterator[str]:
+    """Yield which bundles on this disk the keys, each whole for itself, would refuse now."""
+    try:
+        trust = TrustStore.load(release=[Path(p) for p in config.trust.release])
+    except EdgeOpsError:
+        return  # a fault, told as such
+    for name, model in config.models.items():
+        if model.bundle is not None and config.trust.release:
+            try:
+                _look_into(Path(model.bundle), trust)
+            except TrustError as error:
+                yield f"models.{name}.bundle: the agent will refuse it: {error}"
+            except EdgeOpsError:
+                continue  # a fault, told as such
+
+
 def _warnings(config: AgentConfig) -> Iterator[str]:
+    yield from _distrusted(config)
     for name, source in config.sources.items():
         if not isinstance(source, CameraOptions) and not Path(source.path).exists():
             yield f"sources.{name}: {source.path} is not there now"
     unused = set(config.sources) - {entry.source for entry in config.pipelines.values()}
     for name in sorted(unused):
         yield f"sources.{name}: no pipeline uses it"
+    for name, action in config.actions.items():
+        if isinstance(action, CommandOptions) and shutil.which(action.argv[0]) is None:
+            yield f"actions.{name}: there is no program {action.argv[0]} now"
     named = {action for rule in config.rules.values() for action in rule.do}
     for name in sorted(set(config.actions) - named):
         yield f"actions.{name}: no rule names it"

@@ -30,7 +30,10 @@ def run(
         print_json(summary)
     elif once:
         for name, pipeline in summary.pipelines.items():
-            say(f"pipeline {name}: {pipeline.frames} frames, {pipeline.lat_p50_ms:.2f} ms each")
+            lost = pipeline.errors + pipeline.bad_outputs
+            without = f", {lost} more without an answer" if lost else ""
+            figures = f"{pipeline.frames} frames, {pipeline.lat_p50_ms:.2f} ms each"
+            say(f"pipeline {name}: {figures}{without}")
         for name, raised in summary.alerts.items():
             say(f"rule {name}: {raised} alerts")
 

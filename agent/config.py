@@ -7,7 +7,7 @@ file's folder. What the parts receive are values of this module, never the file.
 import difflib
 import functools
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
@@ -169,15 +169,17 @@ def load_config(path: Path, variables: Mapping[str, str]) -> AgentConfig:
     """
     overrides = yamldoc.environment(ENVIRONMENT, variables)
     data = _read(path)
-    document = yamldoc.parse(data, _Document, name=path.name, overrides=overrides)
+    try:
+        document = yamldoc.parse(data, _Document, name=path.name, overrides=overrides)
+    except yamldoc.FaultyDocumentError as error:
+        raise _with_sections(path.name, data, error) from error
     reader = SectionReader(LineFinder(data))
     sources = _kinds(reader, "sources", document.sources, SOURCE_KINDS)
     actions = _kinds(reader, "actions", document.actions, ACTION_KINDS)
     rules = _rules(reader, document)
     _check(reader, document, actions)
     if reader.faults:
-        faults = sorted(reader.faults, key=lambda fault: (fault.line, fault.path))
-        raise yamldoc.FaultyDocumentError(path.name, faults)
+        raise _all_faults(path.name, reader.faults)
     folder = path.resolve().parent
     return AgentConfig(
         file=path.resolve(),
@@ -205,6 +207,33 @@ def _read(path: Path) -> bytes:
             return file.read(yamldoc.MAX_BYTES + 1)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _all_faults(name: str, faults: Iterable[yamldoc.Fault]) -> yamldoc.FaultyDocumentError:
+    ordered = sorted(faults, key=lambda fault: (fault.line, fault.path))
+    return yamldoc.FaultyDocumentError(name, ordered)
+
+
+def _with_sections(
+    name: str, data: bytes, error: yamldoc.FaultyDocumentError
+) -> yamldoc.FaultyDocumentError:
+    """Return ``error`` with what is wrong inside the sections read later, so nobody fixes twice."""
+    read = yamldoc.plain(data, name=name)
+    whole = read if isinstance(read, dict) else {}
+    reader = SectionReader(LineFinder(data))
+    for section in ("sources", "actions", "rules"):
+        entries = whole.get(section)
+        for key, entry in entries.items() if isinstance(entries, dict) else ():
+            path = f"{section}.{key}"
+            if not isinstance(entry, dict):
+                continue  # noted already
+            if section == "rules":
+                reader.one(path, entry, RuleOptions)
+            elif section == "sources":
+                reader.by_type(path, entry, SOURCE_KINDS)
+            else:
+                reader.by_type(path, entry, ACTION_KINDS)
+    return _all_faults(name, (*error.faults, *reader.faults))
 
 
 def _fault_below(reader: SectionReader, path: str, key: str, reason: str) -> None:

@@ -83,6 +83,7 @@ class Pipeline:
         self._window = WindowMeter(options.window_s)
         self._heard_at = clock.monotonic()
         self._last: tuple[float, float] | None = None
+        self._faulty = False
 
     @property
     def name(self) -> str:
@@ -246,6 +247,9 @@ class Pipeline:
             if self._window.is_due(item.t):
                 self._close_window(item.t)
         self._window.add(item)
+        if item.result is None and not self._faulty:  # the first of a row; the others are counted
+            logger.warning("pipeline %s: no answer: %s", self.name, item.detail or item.fault)
+        self._faulty = item.result is None
         with self._changed:
             self._health.add(item)
             self._last = (item.t, item.t - self._last[0] if self._last else 0.0)

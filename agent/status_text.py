@@ -44,6 +44,8 @@ def _pipeline_line(pipeline: PipelineStatus) -> str:
         f"pipeline {pipeline.name}: {pipeline.state}, {model}",
         f"{pipeline.frames} frames",
         f"{pipeline.lat_p50_ms:.2f} ms (95 %: {pipeline.lat_p95_ms:.2f})",
+        *([f"{pipeline.errors} without an answer"] if pipeline.errors else []),
+        *([f"{pipeline.bad_outputs} useless answers"] if pipeline.bad_outputs else []),
         *([f"dropped {drops}"] if drops else []),
         *([pipeline.detail] if pipeline.detail else []),
     ]

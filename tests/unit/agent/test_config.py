@@ -191,3 +191,24 @@ def test_source_options_cross_to_the_pipe_unchanged(tmp_path: Path, name: str) -
     options = _load(tmp_path, WHOLE).sources[name]
 
     assert from_plain(to_plain(options)) == options
+
+
+def test_a_fault_at_the_top_hides_none_in_the_sections(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(
+        "schema: 1\n"
+        "device: {id: a b}\n"
+        "sources:\n"
+        "  cam: {type: vidoe, path: x.avi}\n"
+        "rules:\n"
+        "  r: {pipeline: p, when: score(a) > 1, fore: 1s}\n"
+    )
+
+    with pytest.raises(FaultyDocumentError) as caught:
+        load_config(path, {})
+
+    assert [fault.path for fault in caught.value.faults] == [
+        "device.id",
+        "sources.cam.type",
+        "rules.r.fore",
+    ]
