@@ -68,6 +68,7 @@ class Daemon:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    asked: bool = False
 
     @property
     def alive(self) -> bool:
@@ -80,10 +81,15 @@ class Daemon:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_LIMIT_S)
 
+    def ask(self) -> None:
+        """Ask it to end, once: a second SIGTERM would cut its last words short."""
+        if self.alive and not self.asked:
+            self.asked = True
+            self.process.terminate()
+
     def stop(self) -> int:
         """Ask it to end, insist after a while; return its exit status."""
-        if self.alive:
-            self.process.terminate()
+        self.ask()
         try:
             return self.process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -128,7 +134,6 @@ def ended(daemons: dict[str, Daemon]) -> Iterator[None]:
         yield
     finally:
         for daemon in daemons.values():
-            if daemon.alive:
-                daemon.process.terminate()
+            daemon.ask()
         for daemon in daemons.values():
             daemon.stop()

@@ -24,7 +24,7 @@ def reckon(stage: Stage) -> Counts:
     for device in _devices(stage):
         stage.expected_dead.add(device.id)
         if device.daemon is not None:
-            device.daemon.process.terminate()
+            device.daemon.ask()
     for device in _devices(stage):
         if device.daemon is not None and device.daemon.stop() != 0:
             raise CheckFailedError(
