@@ -24,6 +24,9 @@ def convert(
     recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); flags override it.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
     version: Annotated[str | None, typer.Option(help="Semantic version.")] = None,
+    serial: Annotated[
+        int | None, typer.Option(min=1, help="Grows with each release; devices never go down.")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="Runtimes: tflite,onnx.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32,float16,dynamic-int8,int8.")
@@ -50,6 +53,7 @@ def convert(
         model=model,
         name=name,
         version=version,
+        serial=serial,
         to=to,
         precision=precision,
         calibration=calibration,

@@ -26,6 +26,7 @@ class Flags:
     model: Path | None = None
     name: str | None = None
     version: str | None = None
+    serial: int | None = None
     to: str | None = None
     precision: str | None = None
     calibration: Path | None = None
@@ -54,6 +55,7 @@ def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
     put("model", flags.model)
     put("name", flags.name)
     put("version", flags.version)
+    put("serial", flags.serial)
     put("calibration.data", flags.calibration)
     put("evaluation.data", flags.evaluate)
     put("evaluation.metric", flags.metric)

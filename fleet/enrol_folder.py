@@ -76,6 +76,8 @@ def _agent_yaml(answer: dict[str, JsonValue], credential: Credential, release: l
             "trust:",
             f"  release: {json.dumps(release)}",
             '  director: ["director.pub"]',
+            "# What this device looks at, which slot answers and what it does then come next:",
+            "# sources, models, pipelines, rules, actions. 'edgeops agent check' finds mistakes.",
             "",
         ]
     )
