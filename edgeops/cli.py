@@ -119,7 +119,10 @@ def _unknown(word: str, known: list[str]) -> int:
 
 
 def _say(error: EdgeOpsError) -> int:
-    print(f"edgeops: {error.code}: {error}", file=sys.stderr)
+    # One line, and what a foreign file wrote must not steer the terminal.
+    sentence = " ".join(str(error).split())
+    shown = "".join(char if char.isprintable() else "?" for char in sentence)
+    print(f"edgeops: {error.code}: {shown}", file=sys.stderr)
     return error.exit_status
 
 
