@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STOP_PIPELINES_S: Final = 3.5
-STOP_FLEET_S: Final = 4.0
+STOP_UPDATES_S: Final = 1.0
+FLUSH_OUTBOX_S: Final = 0.5
+HAND_OVER_S: Final = 2.0
+"""How long after the signal a connected device still gives what it holds to its fleet."""
 FLUSH_ACTIONS_S: Final = 30.0
 POLL_S: Final = 0.2
 RESTART_SECTIONS: Final = (
@@ -230,21 +233,26 @@ class Agent:
     def _stop(self, *, once: bool) -> None:
         """End every part within five seconds; the outbox last, so that nothing is missed."""
         self._stopping.set()
+        hand_over_until = self._clock.monotonic() + HAND_OVER_S
         self._supervision.stop()
-        fleet = threading.Thread(target=self._stop_fleet, name="stop-fleet", daemon=True)
-        fleet.start()
+        updates = threading.Thread(target=self._stop_updates, name="stop-updates", daemon=True)
+        updates.start()
         self._host.stop(STOP_PIPELINES_S)
         self._outbox.save_state(STATE_KEY, self._rulebook.dump())
         if once:
             self._actions.flush(FLUSH_ACTIONS_S)
         self._actions.stop()
-        fleet.join(STOP_FLEET_S)
+        if self._fleet is not None:
+            self._outbox.flush(FLUSH_OUTBOX_S)  # the last windows, so that they can go home now
+            self._fleet.hand_over(hand_over_until)
+            updates.join(STOP_UPDATES_S)
+            self._fleet.stop_link()
         self._api.stop()
         self._outbox.close()
 
-    def _stop_fleet(self) -> None:
+    def _stop_updates(self) -> None:
         if self._fleet is not None:
-            self._fleet.stop()
+            self._fleet.stop_updates()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """The agent's side of a fleet: updates and the line to the broker. All of it may fail for ever."""
 
 import platform
+import threading
 from pathlib import Path
+from typing import Final
 
 from agent.broker_address import BrokerAddress
 from agent.config import AgentConfig, FleetOptions
@@ -18,6 +20,8 @@ from edgeops.contracts.update import Connection, SlotReport
 from edgeops.errors import ContractError
 from edgeops.inference.runtimes.loading import available_runtimes
 from edgeops.trust import TrustStore
+
+HAND_OVER_LOOK_S: Final = 0.05
 
 
 class FleetSide:
@@ -39,6 +43,8 @@ class FleetSide:
     ) -> None:
         self._device = config.device.id
         self._boot = boot
+        self._outbox = outbox
+        self._clock = clock
         credential = load_credential(Path(fleet.credential))
         if (credential.device, credential.tenant) != (config.device.id, fleet.tenant):
             raise ContractError(
@@ -78,10 +84,26 @@ class FleetSide:
         self._updater.start()
         self._link.start()
 
-    def stop(self) -> None:
-        """End both; an update in progress goes on after the next start."""
+    def stop_updates(self) -> None:
+        """End the updater; an update in progress goes on after the next start."""
         self._updater.stop()
+
+    def stop_link(self) -> None:
+        """Say goodbye to the broker."""
         self._link.stop()
+
+    def hand_over(self, until: float) -> None:
+        """Wait until the fleet has taken what the outbox holds, while there is a line to it.
+
+        Args:
+            until: Monotonic seconds at which the waiting ends in any case.
+        """
+        pause = threading.Event()
+        while self._clock.monotonic() < until and self._link.state().connected:
+            held = self._outbox.counters()
+            if not held.alerts_held and not held.windows_held:
+                return
+            pause.wait(HAND_OVER_LOOK_S)
 
     def slots(self) -> tuple[SlotReport, ...]:
         """Return every slot as it stands."""
