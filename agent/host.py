@@ -58,6 +58,7 @@ class Host:
 
         Raises:
             InferenceError: One pipeline cannot run it; all go on with what they had.
+            StoppingError: The agent is ending.
         """
         with self._one_swap:
             before = self._active.get(slot, (None, ""))

@@ -7,6 +7,7 @@ descriptors. It holds the libraries that can crash, leak or hang, so that the su
 import logging
 import math
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -279,6 +280,10 @@ def main(arguments: Sequence[str]) -> int:
     socket_descriptor, heartbeat_descriptor = (int(text) for text in arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # Whoever ends a whole service signals every process of it: a pipe that dies before its
+    # supervisor has understood would look like a crash of the model.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     packets = PacketSocket.inherited(socket_descriptor)
     watcher = threading.Thread(
         target=_end_with_supervisor, args=(packets,), name="orphan", daemon=True

@@ -33,6 +33,7 @@ from agent.pipeline_port import (
 )
 from agent.rules.evaluate import Answer
 from agent.sources.options import CameraOptions, is_live, to_plain
+from agent.update.ports import StoppingError
 from agent.windows import WindowMeter
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock
@@ -116,6 +117,7 @@ class Pipeline:
 
         Raises:
             InferenceError: It cannot run here; what ran before goes on.
+            StoppingError: The agent is ending; the bundle is not to blame.
         """
         with self._changed:
             order = _Wanted(next(self._numbers), folder, variant)
@@ -130,9 +132,14 @@ class Pipeline:
             self._go_back()
             if answer is None and self._process is not None:
                 self._process.kill()  # whatever it does with the late order, it starts anew
+        if self._stopping.is_set():
+            # Also where the process died of it: the end of the agent is no verdict on a bundle.
+            raise StoppingError(f"the pipeline {self.name} is stopping")
         if isinstance(answer, LoadFailed):
             raise InferenceError(answer.reason)
-        reason = "is stopping" if answered else f"did not answer within {LOAD_TIMEOUT_S:g} s"
+        reason = (
+            "has come to its end" if answered else f"did not answer within {LOAD_TIMEOUT_S:g} s"
+        )
         raise InferenceError(f"the pipeline {self.name} {reason}")
 
     def health(self) -> HealthMeter:

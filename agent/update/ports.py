@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeops.contracts.manifest import FileRef
+from edgeops.errors import EdgeOpsError
 from edgeops.trust import Envelope, Signature
+
+
+class StoppingError(EdgeOpsError):
+    """The agent is ending: a swap was cut short, which says nothing about the bundle."""
+
+    code = "stopping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,7 @@ class PipelineHost(Protocol):
 
         Raises:
             InferenceError: The model could not be loaded; the old one keeps running.
+            StoppingError: The agent is ending.
         """
         ...
 

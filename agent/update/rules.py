@@ -44,6 +44,7 @@ class UpdateRules:
     """Limits of probation and exam.
 
     Attributes:
+        behaviour: How far the mix of labels may move.
         max_latency: Largest 95th percentile of one inference, exam and probation alike.
         max_boots: Restarts in a row without one inference before the device goes back.
         max_restarts: Crashes of the slot's pipelines before the device goes back.

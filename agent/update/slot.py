@@ -1,5 +1,6 @@
 """Drives one slot through the table: state to disk first, then the effect, then its outcome."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from agent.update.machine import (
     Event,
     step,
 )
-from agent.update.ports import PipelineHost
+from agent.update.ports import PipelineHost, StoppingError
 from agent.update.probation import judge
-from agent.update.record import SlotRecord
+from agent.update.record import Running, SlotRecord
 from agent.update.rules import UpdateRules
 from agent.update.steps import Outcome, Steps
 from edgeops.backoff import Backoff
@@ -32,6 +33,9 @@ from edgeops.errors import ContractError, StorageError
 from edgeops.failpoint import hit
 
 logger = logging.getLogger(__name__)
+
+STOP_SOON_S: Final = 1.0
+"""How soon a host that is ending is asked again; by then the slot is stopped as well."""
 
 BOOTS_FACTOR: Final = 4
 """Boots within one probation, times ``max_boots``, after which progress does not count either."""
@@ -98,6 +102,7 @@ class Slot:
         self._woken = False
         self._stopping = threading.Event()
         self._effects: tuple[Effect, ...] = ()
+        self._found: Outcome | None = None
         self._do: dict[Effect, Callable[[SlotRecord], Outcome | None]] = {
             Effect.AWAIT_START: self._await_start,
             Effect.READ_META: steps.read_meta,
@@ -142,7 +147,7 @@ class Slot:
 
     def has_work(self) -> bool:
         """Return whether ``drive`` has something to do."""
-        return bool(self._effects) or self._offer is not None
+        return bool(self._effects) or self._offer is not None or self._found is not None
 
     def wait_for_work(self) -> None:
         """Wait until there is something to do or the slot is stopped."""
@@ -151,7 +156,10 @@ class Slot:
                 self._news.wait()
 
     def recover(self) -> None:
-        """After a start: let the pipelines run what they ran, and take up what was cut short."""
+        """After a start: let the pipelines run what they ran, and take up what was cut short.
+
+        Never waits for the disk; what was found wrong is dealt with by ``drive``.
+        """
         try:
             record = self._journal.load(self.record.slot) or self._from_links()
         except StorageError as error:
@@ -164,20 +172,29 @@ class Slot:
             self._count_boot()
         if state in {UpdateState.ACTIVATING, UpdateState.ROLLING_BACK, UpdateState.FALLBACK}:
             return  # the effect itself says what runs
-        trouble = self._steps.revive(record.running, record.slot)
+        try:
+            trouble = self._steps.revive(record.running, record.slot)
+        except StoppingError:
+            return  # the next start finds everything as it was
         if not trouble:
             return
         logger.error("slot %s: %s", record.slot, trouble)
         if self.record.state is UpdateState.PROBATION:
-            self._advance(Outcome(Event.FAILED, self.record, Reason.LOAD, trouble))
-        elif state in RESTING and record.running is not None:
+            self._found = Outcome(Event.FAILED, self.record, Reason.LOAD, trouble)
+        elif record.running is not None:
             before = record.previous or self._steps.factory(record.slot)
-            back = replace(record, came_from=before, previous=None)
-            self._advance(Outcome(Event.LOST, back, Reason.DIGEST, trouble))
+            if state in RESTING:
+                back = replace(record, came_from=before, previous=None)
+                self._found = Outcome(Event.LOST, back, Reason.DIGEST, trouble)
+            else:
+                self._run_instead(before)
 
     def drive(self) -> None:
         """Carry out what is to be done, until the slot rests or is stopped."""
         while not self._stopping.is_set():
+            if self._found is not None:
+                found, self._found = self._found, None
+                self._advance(found)
             self._take_offer()
             if not self._effects:
                 return
@@ -216,6 +233,9 @@ class Slot:
             return Outcome(Event.FAILED, record, Reason.DEADLINE, late)
         try:
             return self._do[effect](record)
+        except StoppingError:
+            self._stopping.wait(STOP_SOON_S)
+            return None
         except ContractError as error:
             # A journal that another release wrote, or a bug: this generation ends here.
             return Outcome(Event.FAILED, record, Reason.MALFORMED, str(error))
@@ -270,7 +290,8 @@ class Slot:
             except StorageError as error:
                 logger.warning("slot %s: %s", record.slot, error)
                 if first_aid is not None:
-                    first_aid()
+                    with contextlib.suppress(StoppingError):
+                        first_aid()
                     first_aid = None
                 if self._stopping.is_set():
                     return
@@ -364,7 +385,17 @@ class Slot:
         if record.state is UpdateState.ACTIVATING and (
             looped := self._boot_loop(record, seen.boots + 1)
         ):
-            self._advance(Outcome(Event.FAILED, record, Reason.BOOT_LOOP, looped))
+            self._found = Outcome(Event.FAILED, record, Reason.BOOT_LOOP, looped)
+
+    def _run_instead(self, before: Running | None) -> None:
+        """Run ``before`` in place of a lost bundle while an update is on its way already."""
+        trouble = ""
+        if before is not None:
+            with contextlib.suppress(StoppingError):
+                trouble = self._steps.revive(before, self.record.slot)
+        if trouble:
+            logger.error("slot %s: %s", self.record.slot, trouble)
+        self.record = replace(self.record, running=None if trouble else before, previous=None)
 
     def _boot_loop(self, record: SlotRecord, boots: int) -> str:
         most = self._rules.max_boots

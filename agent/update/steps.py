@@ -11,7 +11,7 @@ from typing import Final
 
 from agent.update.acceptance import ChooseVariant, Objection, weigh
 from agent.update.exam import Examine
-from agent.update.folders import Folders, check_bundle, needed_files
+from agent.update.folders import Folders, Link, check_bundle, needed_files
 from agent.update.machine import Event
 from agent.update.ports import AssignmentServer, PipelineHost
 from agent.update.record import Running, SlotRecord
@@ -201,8 +201,9 @@ class Steps:
     def revive(self, running: Running | None, slot: str) -> str:
         """Let the pipelines run what they ran before a restart; return why not, or nothing."""
         if running is not None:
+            folder = self._folders.bundle(running.digest)
             try:
-                check_bundle(self._folders.bundle(running.digest), running.digest, running.variant)
+                check_bundle(folder, running.digest, running.variant, with_golden=False)
             except (TrustError, StorageError, ContractError) as error:
                 return f"{running.title} is damaged on disk: {error}"
         path = None if running is None else self._folders.bundle(running.digest)
@@ -213,13 +214,13 @@ class Steps:
         return ""
 
     def linked(self, slot: str) -> tuple[Running | None, Running | None]:
-        """Return the whole bundles that the links ``current`` and ``previous`` name."""
-        current = self._folders.linked(slot, "current") or self._folders.linked(slot, "factory")
+        """Return the best bundle that the links name and that is whole, and the one before it."""
+        links: tuple[Link, ...] = ("current", "previous", "factory")
+        digests = dict.fromkeys(self._folders.linked(slot, link) for link in links)
+        found = [known for digest in digests if digest and (known := self.known(digest))]
         previous = self._folders.linked(slot, "previous")
-        return (
-            None if current is None else self.known(current),
-            None if previous is None else self.known(previous),
-        )
+        before = [known for known in found[1:] if known.digest == previous]
+        return (found[0] if found else None, before[0] if before else None)
 
     def factory(self, slot: str) -> Running | None:
         """Return the bundle that the image brought for a slot, if it is whole."""
@@ -232,7 +233,7 @@ class Steps:
         try:
             manifest = bundles.open_folder(folder).manifest
             variant = self._choose(manifest, self._rule)
-            check_bundle(folder, digest, variant.id)
+            check_bundle(folder, digest, variant.id, with_golden=False)
         except (StorageError, ContractError, TrustError, InferenceError) as error:
             logger.warning("bundle %s… is not usable: %s", digest[:19], error)
             return None

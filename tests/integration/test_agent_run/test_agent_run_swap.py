@@ -15,10 +15,11 @@ from agent.pipeline_port import LoadedModel, PipelineOptions
 from agent.rules.evaluate import Answer
 from agent.sources.options import VideoOptions
 from agent.supervision import Supervision
+from agent.update.ports import StoppingError
 from edgeops.bundle import open_folder
 from edgeops.clock import SystemClock
 from edgeops.contracts.telemetry import Window
-from edgeops.errors import InferenceError
+from edgeops.errors import EdgeOpsError, InferenceError
 from tests.integration.test_agent_run.home import eventually, write_color_bundle, write_video
 
 
@@ -157,3 +158,22 @@ def test_a_slot_can_be_emptied_and_filled_again(folder: Path) -> None:
         assert host.status()[0].state == "waiting"
         host.activate("main", right, "")
         eventually(lambda: len(listener.answers) > seen)
+
+
+def test_the_end_of_the_agent_is_no_verdict_on_the_bundle_being_loaded(folder: Path) -> None:
+    bundle = write_color_bundle(folder / "right")
+    raised: list[Exception] = []
+
+    def swap(host: Host) -> None:
+        try:
+            host.activate("main", bundle, "")
+        except EdgeOpsError as error:
+            raised.append(error)
+
+    with _host(folder, "belt") as (host, _):
+        swapping = threading.Thread(target=swap, args=(host,))
+        host.interrupt()
+        swapping.start()
+        swapping.join(20)
+        assert not swapping.is_alive()
+    assert [type(error) for error in raised] == [StoppingError]

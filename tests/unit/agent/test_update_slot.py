@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,9 +12,11 @@ import pytest
 
 from agent.update.exam import ExamOutcome
 from agent.update.journal import SqliteJournal
-from agent.update.ports import SlotHealth
+from agent.update.ports import SlotHealth, StoppingError
 from agent.update.record import SlotRecord
-from edgeops.bundle import Bundle
+from agent.update.slot import Slot
+from edgeops.bundle import Bundle, file_ref, write_manifest
+from edgeops.contracts.manifest import Golden
 from edgeops.contracts.update import Probation, Reason, UpdateState
 from edgeops.durable import switch_link
 from edgeops.errors import StorageError
@@ -328,3 +331,130 @@ def test_tidying_keeps_what_any_slot_needs(device: Device, old: Bundle, new: Bun
     assert {path.name for path in (device.state_dir / "bundles").iterdir()} == {
         name_of(old), name_of(new),
     }  # fmt: skip
+
+
+def stopping(_host: EmulatedHost, _slot: str, _bundle: Path | None, _variant: str) -> None:
+    raise StoppingError("the pipeline belt is stopping")
+
+
+def test_a_stop_while_the_running_bundle_is_loaded_is_no_reason_to_go_back(
+    device: Device, old: Bundle, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device.run(assignment(new, 2)).state is State.COMMITTED
+    with monkeypatch.context() as patch:
+        patch.setattr(EmulatedHost, "activate", stopping)
+        slot = device.start()
+        slot.stop()
+        slot.drive()
+    assert device.start().record.state is State.COMMITTED
+    assert device.answers() == device.linked() == new.digest
+
+
+def test_a_stop_while_a_new_bundle_is_activated_goes_on_after_the_next_start(
+    device: Device, old: Bundle, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+    activate = EmulatedHost.activate
+
+    def cut_short(host: EmulatedHost, slot: str, bundle: Path | None, variant: str) -> None:
+        if bundle is not None and bundle.name == name_of(new):
+            asked.set()
+            raise StoppingError("the pipeline belt is stopping")
+        activate(host, slot, bundle, variant)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmulatedHost, "activate", cut_short)
+        slot = device.start()
+        slot.offer(assignment(new, 2))
+        work = threading.Thread(target=slot.drive)
+        work.start()
+        assert asked.wait(10)
+        slot.stop()  # the pipelines are told a moment before the slots
+        work.join(10)
+        assert not work.is_alive()
+    record = device.run()
+    assert (record.state, record.running and record.running.digest) == (
+        State.COMMITTED,
+        new.digest,
+    )
+
+
+def test_a_lost_bundle_on_a_disk_that_refuses_does_not_hold_up_the_start(
+    device: Device, old: Bundle, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device.run(assignment(new, 2)).state is State.COMMITTED
+    shutil.rmtree(device.state_dir / "bundles" / name_of(new))
+
+    def refuse(_journal: SqliteJournal, _record: SlotRecord) -> None:
+        raise StorageError("the disk is read-only")
+
+    monkeypatch.setattr(SqliteJournal, "save", refuse)
+    started: list[Slot] = []
+    starter = threading.Thread(target=lambda: started.append(device.start()), daemon=True)
+    starter.start()
+    starter.join(5)
+    assert started, "recover waits for the disk"
+    slot = started[0]
+    work = threading.Thread(target=slot.drive)
+    work.start()
+    with device.host.changed:
+        assert device.host.changed.wait_for(lambda: device.answers() == old.digest, 10)
+    slot.stop()
+    work.join(10)
+
+
+def test_without_journal_and_current_bundle_the_one_before_answers(
+    device: Device, old: Bundle, new: Bundle
+) -> None:
+    assert device.run(assignment(new, 2)).state is State.COMMITTED
+    device.switch_off()
+    (device.state_dir / "update.sqlite").write_bytes(b"rotten" * 1000)
+    for side in ("-wal", "-shm"):
+        (device.state_dir / f"update.sqlite{side}").unlink(missing_ok=True)
+    (device.state_dir / "bundles" / name_of(new) / "manifest.json").write_bytes(b"rotten")
+    device.start()
+    assert device.answers() == old.digest
+
+
+def test_a_bundle_lost_while_an_update_is_fetched_is_stood_in_for(
+    device: Device, old: Bundle, new: Bundle, plain_bundle: Callable[..., Bundle]
+) -> None:
+    third = plain_bundle(serial=3, version="3.0.0", model=b"third")
+    device.source.publish(third)
+    assert device.run(assignment(new, 2)).state is State.COMMITTED
+    with closing(SqliteJournal(device.state_dir / "update.sqlite")) as journal:
+        record = journal.load("main")
+        assert record is not None
+        journal.save(
+            replace(
+                record,
+                state=State.META,
+                assignment=replace(assignment(third, 3), bundle="sha256:" + "0" * 64),
+            )
+        )
+    shutil.rmtree(device.state_dir / "bundles" / name_of(new))
+    slot = device.start()
+    assert device.answers() == old.digest
+    assert slot.record.running is not None
+    assert slot.record.running.digest == old.digest
+
+
+def test_decayed_golden_samples_do_not_silence_a_working_bundle(
+    device: Device, plain_bundle: Callable[..., Bundle], release_key: SigningKey
+) -> None:
+    plain = plain_bundle(serial=3, version="3.0.0", model=b"third")
+    (plain.folder / "golden").mkdir()
+    for name in ("golden/samples.npz", "golden/expected.json"):
+        (plain.folder / name).write_bytes(b"sound")
+    golden = Golden(
+        samples=file_ref(plain.folder, "golden/samples.npz"),
+        expected=file_ref(plain.folder, "golden/expected.json"),
+        count=1,
+    )
+    examined = write_manifest(plain.folder, replace(plain.manifest, golden=golden), release_key)
+    device.source.publish(examined)
+    assert device.run(assignment(examined, 2)).state is State.COMMITTED
+    on_disk = device.state_dir / "bundles" / name_of(examined)
+    (on_disk / golden.samples.file).write_bytes(b"decay")
+    assert device.run().state is State.COMMITTED
+    assert device.answers() == examined.digest
