@@ -18,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock
-from edgeops.errors import TransportError
+from edgeops.errors import EdgeOpsError, TransportError
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class MqttSession:
         self._ended = asyncio.Event()
         self._connected = asyncio.Event()
         self._refused = asyncio.Event()
+        self._refusal = ""
         self.reconnects = 0
 
     @property
@@ -97,7 +98,7 @@ class MqttSession:
         """Wait until the session is up.
 
         Raises:
-            TransportError: The broker refuses our account.
+            TransportError: The broker refuses our account or a subscription.
         """
         waits = {
             asyncio.create_task(self._connected.wait()),
@@ -109,7 +110,7 @@ class MqttSession:
             for wait in waits:
                 wait.cancel()
         if not self.connected:
-            raise TransportError(f"the broker refuses the account {self._account}")
+            raise TransportError(f"the broker refuses the account {self._account}: {self._refusal}")
 
     async def run(self) -> None:
         """Keep the session up until cancelled."""
@@ -117,7 +118,7 @@ class MqttSession:
             started_s = self._clock.monotonic()
             try:
                 await self._one_session()
-            except OSError as error:
+            except (OSError, EdgeOpsError) as error:  # ours: ``on_up`` could not do its work
                 logger.warning("no session with the broker %s: %s", self._account, error)
             finally:
                 self._connected.clear()
@@ -153,8 +154,8 @@ class MqttSession:
     async def _one_session(self) -> None:
         self._session += 1
         self._ended.clear()
-        accepted = asyncio.Event()
-        self._client = client = self._new_client(accepted)
+        accepted, granted = asyncio.Event(), asyncio.Event()
+        self._client = client = self._new_client(accepted, granted)
         # Resolving names and connecting would block the loop.
         await asyncio.to_thread(client.connect, self._account.host, self._account.port, KEEPALIVE_S)
         self._watch(client)
@@ -165,6 +166,11 @@ class MqttSession:
         if asyncio.iscoroutine(up):
             await up
         client.subscribe([(pattern, 1) for pattern in self._filters])
+        # A session in which nothing can be heard would look well and lose everything.
+        await self._first_of(granted, CONNACK_S)
+        if self._ended.is_set() or not granted.is_set():
+            raise ConnectionError("it did not grant what we subscribe to")
+        self._refused.clear()
         self._connected.set()
         account = self._account
         logger.info(
@@ -175,7 +181,7 @@ class MqttSession:
             await self._first_of(self._ended, MISC_S)
         raise ConnectionError("it ended")
 
-    def _new_client(self, accepted: asyncio.Event) -> paho.Client:
+    def _new_client(self, accepted: asyncio.Event, granted: asyncio.Event) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._account.client_id,
@@ -197,12 +203,22 @@ class MqttSession:
             _properties: Properties | None,
         ) -> None:
             if code.is_failure:
-                logger.error("the broker refuses us: %s", code)
-                self._refused.set()
-                self._ended.set()
+                self._refuse(str(code))
             else:
-                self._refused.clear()
                 accepted.set()
+
+        def on_subscribe(
+            _client: paho.Client,
+            _userdata: object,
+            _mid: int,
+            codes: list[ReasonCode],
+            _properties: Properties | None,
+        ) -> None:
+            answers = zip(self._filters, codes, strict=False)
+            if refused := [pattern for pattern, code in answers if code.is_failure]:
+                self._refuse(f"we may not read {', '.join(refused)}")
+            else:
+                granted.set()
 
         def on_disconnect(
             _client: paho.Client,
@@ -227,10 +243,17 @@ class MqttSession:
             self._on_taken(mid)
 
         client.on_connect = on_connect
+        client.on_subscribe = on_subscribe
         client.on_disconnect = on_disconnect
         client.on_message = on_message
         client.on_publish = on_publish
         return client
+
+    def _refuse(self, reason: str) -> None:
+        logger.error("the broker refuses us: %s", reason)
+        self._refusal = reason
+        self._refused.set()
+        self._ended.set()
 
     def _watch(self, client: paho.Client) -> None:
         connection = client.socket()

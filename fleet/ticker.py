@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from edgeops.clock import Clock
-from edgeops.errors import StorageError, TransitionError
+from edgeops.errors import EdgeOpsError, StorageError, TransitionError
 from fleet.config import RetentionSection
 from fleet.db.engine import Database
 from fleet.devices.ringer import Ringer
@@ -60,6 +60,9 @@ class RolloutTicker:
         except TransitionError as error:
             # An operator was faster; nothing was committed and the next look sees the change.
             logger.info("rollout %s: %s", rollout_id, error)
+        except EdgeOpsError as error:
+            # Such as a policy that another release wrote: the other rollouts go on.
+            logger.error("rollout %s waits: %s", rollout_id, error)  # noqa: TRY400
         self._ringer.wake()
 
 

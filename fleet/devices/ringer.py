@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from edgeops import codec
 from edgeops.contracts.update import Bell
+from edgeops.errors import StorageError
 from edgeops.topics import Kind, Topic
 from fleet.db.engine import Database
 from fleet.devices import doorbells
@@ -63,12 +64,15 @@ class Ringer:
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             self._wake.clear()
             await asyncio.sleep(GATHER_S)  # a rollout writes many bells in a row
-            await self._round(publisher)
+            try:
+                await self._round(publisher)
+            except StorageError as error:  # the rows stay, so that the next look finds them
+                logger.error("the doorbells wait: %s", error)  # noqa: TRY400
 
     async def _round(self, publisher: Publisher) -> None:
-        done, self._taken = self._taken, []
-        if done:
+        if done := tuple(self._taken):
             await self._database.write(lambda connection: doorbells.taken(connection, done))
+            del self._taken[: len(done)]
         room = MAX_RUNG - len(self._rung)
         if room <= 0:
             return

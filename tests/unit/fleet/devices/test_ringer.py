@@ -1,8 +1,10 @@
 """Doorbells: rung once each while all is well, again after the broker went away."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
+import pytest
 from sqlalchemy import insert
 
 from fleet.db.engine import Database
@@ -93,6 +95,34 @@ def test_what_a_broken_session_did_not_confirm_is_rung_again(database: Database)
         await until(lambda: doorbells_of(database) == [])
 
     run(ringer, wire, scene)
+
+
+def test_a_database_that_fails_for_a_while_ends_no_ringing(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_bells(database, "d1")
+    ringer, wire = Ringer(database, "default"), Wire()
+
+    def rename(old: str, new: str) -> None:
+        database.write_here(lambda c: c.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}"))
+
+    async def scene() -> None:
+        rename("doorbell", "away")
+        ringer.wake()
+        await until(lambda: "no such table" in caplog.text)
+        rename("away", "doorbell")
+        ringer.wake()
+        await until(lambda: len(wire.sent) == 1)
+        rename("doorbell", "away")
+        caplog.clear()
+        ringer.taken(1)
+        await until(lambda: "no such table" in caplog.text)
+        rename("away", "doorbell")
+        ringer.wake()
+        await until(lambda: doorbells_of(database) == [])
+
+    with caplog.at_level(logging.ERROR):
+        run(ringer, wire, scene)
 
 
 def doorbells_of(database: Database) -> list[str]:
