@@ -82,6 +82,7 @@ class Agent:
             boot=self._boot,
             limits=config.outbox,
             clock=clock,
+            guarded=self._supervision.guarded,
         )
         self._notices.extend(self._outbox.notices)
         self._actions = Actions(clock, self._supervision.guarded)
@@ -120,6 +121,7 @@ class Agent:
             outbox=self._outbox,
             host=self._host,
             clock=self._clock,
+            guarded=self._supervision.guarded,
         )
 
     def run(self, *, once: bool) -> RunSummary:

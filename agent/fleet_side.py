@@ -12,6 +12,7 @@ from agent.link import Link, LinkState
 from agent.outbox.outbox import Outbox
 from agent.server import DeviceApi
 from agent.slots import slot_rules
+from agent.supervision import Guard
 from agent.update.runner import Updater
 from edgeops import __version__
 from edgeops.clock import Clock
@@ -40,6 +41,7 @@ class FleetSide:
         outbox: Outbox,
         host: Host,
         clock: Clock,
+        guarded: Guard,
     ) -> None:
         self._device = config.device.id
         self._boot = boot
@@ -64,6 +66,7 @@ class FleetSide:
             connection=self._connection,
             on_wake=self._wake,
             clock=clock,
+            guarded=guarded,
         )
         self._updater = Updater(
             state_dir=config.state_dir,
@@ -77,6 +80,7 @@ class FleetSide:
             clock=clock,
             on_report=self._link.report,
             reconcile_s=float(fleet.reconcile),
+            guarded=guarded,
         )
 
     def start(self) -> None:

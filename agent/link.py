@@ -16,6 +16,7 @@ from agent.inbound import Refused, read_message
 from agent.mqtt_session import LastWill, Login, MqttSession
 from agent.outbox.outbox import Outbox
 from agent.outbox.sending import SendPlan, SendRules
+from agent.supervision import Guard, bare
 from edgeops import codec
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock
@@ -86,6 +87,7 @@ class Link:
         on_wake: Called when the server rings, and once per session; must return at once.
         clock: Times repeats and reports.
         rules: Times.
+        guarded: Runs the thread's body and survives our own bugs.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Link:
         on_wake: Callable[[], None],
         clock: Clock,
         rules: LinkRules | None = None,
+        guarded: Guard = bare,
     ) -> None:
         self._address = address
         self._credential = credential
@@ -123,7 +126,9 @@ class Link:
         self._connected = False
         self._since_wall_s = clock.wall()
         self._last_error = ""
-        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self._thread = threading.Thread(
+            target=guarded, args=("link", self._run), name="link", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""

@@ -9,6 +9,14 @@ from edgeops.clock import Clock
 
 logger = logging.getLogger(__name__)
 
+Guard = Callable[[str, Callable[[], None]], None]
+"""Runs the body of the named thread until it returns."""
+
+
+def bare(_name: str, body: Callable[[], None]) -> None:
+    """Run a body without any protection; for parts that are tested alone."""
+    body()
+
 
 class Supervision:
     """Runs bodies of threads; one that raises is logged with its traceback and run again."""

@@ -19,6 +19,7 @@ from agent.outbox.packing import MAX_WINDOW_BYTES, PackedFrame, Span, pack
 from agent.outbox.reading import Reader
 from agent.outbox.store import StoredAlert, StoredWindow
 from agent.outbox.writer import Writer
+from agent.supervision import Guard, bare
 from edgeops import codec
 from edgeops.clock import Clock
 from edgeops.contracts.alert import AlertEvent
@@ -40,10 +41,18 @@ class Outbox:
         boot: Id of this start of the agent; windows are numbered from 1 per boot and stream.
         limits: Bounds on disk and in memory.
         clock: Times the commits.
+        guarded: Runs the writer thread's body and survives our own bugs.
     """
 
     def __init__(
-        self, path: Path, *, device: str, boot: str, limits: OutboxLimits, clock: Clock
+        self,
+        path: Path,
+        *,
+        device: str,
+        boot: str,
+        limits: OutboxLimits,
+        clock: Clock,
+        guarded: Guard = bare,
     ) -> None:
         self._device = device
         self._changed = threading.Condition()
@@ -56,6 +65,7 @@ class Outbox:
             clock=clock,
             waiting=self._waiting,
             changed=self._changed,
+            guarded=guarded,
         )
         self._writer.on_open = self._reader.close
         self._states = self._writer.open()

@@ -16,6 +16,7 @@ from agent.outbox.memory import Waiting
 from agent.outbox.packing import Span
 from agent.outbox.recovery import open_store
 from agent.outbox.store import Store, StoredWindow
+from agent.supervision import Guard, bare
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock
 
@@ -37,6 +38,7 @@ class Writer:
         clock: Times the commits.
         waiting: What to write; guarded by ``changed``.
         changed: Notified when something arrives, and by the writer after each round.
+        guarded: Runs the thread's body and survives our own bugs.
 
     Within one boot numbers go on even where the database had to be begun afresh.
 
@@ -55,6 +57,7 @@ class Writer:
         clock: Clock,
         waiting: Waiting,
         changed: threading.Condition,
+        guarded: Guard = bare,
     ) -> None:
         self._path = path
         self._boot = boot
@@ -71,7 +74,9 @@ class Writer:
         self._flush = False
         self._stop = False
         self._rounds = 0
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread = threading.Thread(
+            target=guarded, args=("outbox", self._run), name="outbox", daemon=True
+        )
         self.on_open: Callable[[], None] | None = None
         self.on_commit: Callable[[], None] | None = None
         self.notices: tuple[str, ...] = ()

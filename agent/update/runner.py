@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from agent.supervision import Guard, bare
 from agent.update.acceptance import ChooseVariant
 from agent.update.exam import Examine, examine
 from agent.update.folders import Folders
@@ -55,6 +56,7 @@ class Updater:
         choose: Chooses a variant; by default the best that runs here.
         examine_bundle: The exam; by default a child process.
         pace: Waiting times of the slots.
+        guarded: Runs the bodies of the threads and survives our own bugs.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Updater:
         choose: ChooseVariant | None = None,
         examine_bundle: Examine | None = None,
         pace: Pace | None = None,
+        guarded: Guard = bare,
     ) -> None:
         self._state_dir = state_dir
         self._device = device
@@ -84,6 +87,7 @@ class Updater:
         self._on_report = on_report
         self._reconcile_s = reconcile_s
         self._pace = pace or Pace()
+        self._guarded = guarded
         self._folders = Folders(state_dir)
         self._journal = SqliteJournal(state_dir / "update.sqlite")
         self._tidying = threading.Lock()
@@ -126,7 +130,12 @@ class Updater:
         work = [("reconcile", self._reconcile_always)]
         work += [(f"slot-{name}", functools.partial(_work, s)) for name, s in self._slots.items()]
         for name, call in work:
-            thread = threading.Thread(target=call, name=f"update-{name}", daemon=True)
+            thread = threading.Thread(
+                target=self._guarded,
+                args=(f"update {name}", call),
+                name=f"update-{name}",
+                daemon=True,
+            )
             thread.start()
             self._threads.append(thread)
 

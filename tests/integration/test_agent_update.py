@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.server import DeviceApi
+from agent.supervision import Supervision
+from agent.update import exam
 from agent.update.exam import examine
 from agent.update.ports import SlotHealth
 from agent.update.rules import SlotRule, UpdateRules
@@ -127,6 +129,7 @@ class Device:
         self, rule: SlotRule | None = None, rules: UpdateRules | None = None
     ) -> Iterator[Updater]:
         api = DeviceApi(self.server.url, CREDENTIAL, read_s=5.0)
+        supervision = Supervision(SystemClock())
         self.updater = Updater(
             state_dir=self.state_dir,
             device="d1",
@@ -140,11 +143,13 @@ class Device:
             on_report=self._report,
             reconcile_s=3600.0,
             pace=PACE,
+            guarded=supervision.guarded,
         )
         self.updater.start()
         try:
             yield self.updater
         finally:
+            supervision.stop()
             self.updater.stop()
             api.close()
 
@@ -252,6 +257,22 @@ def test_what_must_not_run_never_touches_the_pipelines(
         folder = device.state_dir / "bundles"
         only = {bundles["old"].digest.removeprefix("sha256:")}
         until(lambda: {path.name for path in folder.iterdir()} == only, what="tidied")
+
+
+def test_a_machine_without_processes_to_spare_costs_time_only(
+    device: Device, bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def scarce(folder: Path, variant: str, rules: UpdateRules) -> exam.ExamOutcome:
+        calls.append(1)
+        if len(calls) == 1:
+            raise BlockingIOError("fork: resource temporarily unavailable")
+        return examine(folder, variant, rules)
+
+    monkeypatch.setattr("agent.update.runner.examine", scarce)
+    with device.running():
+        assert device.install(bundles["old"], 1).state is UpdateState.COMMITTED
 
 
 def test_a_downgrade_needs_the_directors_word(device: Device, bundles: dict[str, Bundle]) -> None:

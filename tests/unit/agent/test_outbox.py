@@ -9,10 +9,12 @@ import pytest
 from agent.outbox.limits import OutboxLimits
 from agent.outbox.outbox import Outbox
 from agent.outbox.packing import Span
+from agent.supervision import Supervision
 from edgeops import codec
+from edgeops.clock import SystemClock
 from edgeops.contracts.telemetry import MAX_FRAME_BYTES, Ack, Frame, Window
 from edgeops.quantities import Duration
-from tests.unit.agent.outbox_words import alert, opened, small, window
+from tests.unit.agent.outbox_words import FAST, alert, opened, small, window
 
 
 @pytest.fixture
@@ -222,3 +224,31 @@ def test_acknowledged_alerts_are_kept_only_as_history(tmp_path: Path) -> None:
 def test_a_span_that_is_gone_gives_no_frame(outbox: Outbox) -> None:
     gone = Span(stream_id=7, boot="boot1", stream="belt", low=1, high=5)
     assert outbox.frame(gone, 1) is None
+
+
+def test_the_writer_survives_our_own_bugs(tmp_path: Path) -> None:
+    supervision = Supervision(SystemClock())
+    outbox = Outbox(
+        tmp_path / "outbox.sqlite",
+        device="d1",
+        boot="boot1",
+        limits=FAST,
+        clock=SystemClock(),
+        guarded=supervision.guarded,
+    )
+
+    def fail_once() -> None:
+        outbox.on_commit(None)
+        raise RuntimeError("a bug")
+
+    outbox.on_commit(fail_once)
+    outbox.start()
+    try:
+        outbox.put_alert(alert(1), None)
+        assert outbox.flush(10.0)
+        outbox.put_alert(alert(2), None)
+        assert outbox.flush(10.0), "the thread that writes alerts is gone"
+        assert outbox.counters().alerts_stored == 2
+    finally:
+        supervision.stop()
+        outbox.close()
