@@ -7,6 +7,7 @@ A page in a browser on the device must not read it through a name of its own (DN
 the ``Host`` header has to be a loopback address.
 """
 
+import contextlib
 import http.client
 import json
 import logging
@@ -70,11 +71,16 @@ class LocalApi:
     def start(self) -> None:
         """Answer from now on."""
         self._thread.start()
-        write_atomic(self._file, codec.canonical(self.endpoint))
+        try:
+            write_atomic(self._file, codec.canonical(self.endpoint))
+        except StorageError as error:
+            # A full disk may not keep the device from its work; it still answers at this address.
+            logger.warning("local status: %s; it answers at %s", error, self.endpoint)
 
     def stop(self) -> None:
         """Answer no more."""
-        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that is read-only by now
+            self._file.unlink(missing_ok=True)
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(TIMEOUT_S)
