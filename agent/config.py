@@ -45,7 +45,13 @@ Section = dict[str, dict[str, FreeForm]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
-    """Who this device is."""
+    """Who this device is.
+
+    Attributes:
+        id: The name that it was enrolled under.
+        site: Where it stands; for people.
+        labels: Words that rollouts select devices by, such as ``line: "3"``.
+    """
 
     id: Id
     site: str = ""
@@ -57,6 +63,10 @@ class FleetOptions:
     """Where the fleet server is; ``https://`` and ``mqtts://`` switch TLS on.
 
     Attributes:
+        url: The server's device side.
+        mqtt: The broker: ``host:port``, ``mqtt://…`` or ``mqtts://…``.
+        tenant: Tenant that it was enrolled in.
+        credential: File with this device's secret, as enrolment wrote it.
         ca: File of an own certificate authority.
         reconcile: Mean time between two looks for a new assignment when no bell rang.
     """
@@ -71,7 +81,12 @@ class FleetOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustOptions:
-    """Files of the public keys that this device trusts."""
+    """Files of the public keys that this device trusts.
+
+    Attributes:
+        release: Keys that bundles must be signed by; empty: digests alone are checked.
+        director: Keys that assignments must be signed by.
+    """
 
     release: tuple[str, ...] = ()
     director: tuple[str, ...] = ()
@@ -79,14 +94,27 @@ class TrustOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiOptions:
-    """Where the local status answers; loopback only. Port 0: any free one."""
+    """Where the local status answers; loopback only. Port 0: any free one.
+
+    Attributes:
+        listen: Loopback address and port; port 0 takes a free one, written to
+            ``state_dir/api.json``.
+    """
 
     listen: str = "127.0.0.1:0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """What answers: a slot that the fleet fills, or a bundle on this disk."""
+    """What answers: a slot that the fleet fills, or a bundle on this disk.
+
+    Attributes:
+        slot: Slot that the fleet fills; either this or ``bundle``.
+        bundle: Bundle folder or ``.edgeops`` file on this disk.
+        runtime: Wanted runtime; ``auto`` takes the manifest's first that runs here.
+        precision: Wanted precision; ``auto`` takes the manifest's first that runs here.
+        threads: Threads of one inference.
+    """
 
     slot: Name | None = None
     bundle: str | None = None
@@ -100,6 +128,8 @@ class PipelineEntry:
     """One source through one model.
 
     Attributes:
+        source: Name of a source.
+        model: Name of a model.
         interval: Shortest evidence time between two inferences.
         window: Length of a telemetry window.
     """
@@ -111,8 +141,24 @@ class PipelineEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Document:
-    """The file as it stands; sections of several kinds are read afterwards."""
+class Document:
+    """The file as it stands; sections of several kinds are read afterwards.
+
+    Attributes:
+        schema: Version of this format.
+        device: Who this device is.
+        state_dir: Folder for everything that the agent keeps; one agent at a time.
+        fleet: The fleet that it belongs to; without it the device works alone.
+        trust: Public keys that decide what may run here.
+        api: Local status interface.
+        sources: What it looks at, by name.
+        models: What answers, by name.
+        pipelines: Which source goes through which model, by name.
+        rules: What makes an alert, by name.
+        actions: What an alert does, by name.
+        outbox: Bounds of what waits for the fleet.
+        updates: What is accepted as an update.
+    """
 
     schema: Literal[1]
     device: DeviceOptions
@@ -170,7 +216,7 @@ def load_config(path: Path, variables: Mapping[str, str]) -> AgentConfig:
     overrides = yamldoc.environment(ENVIRONMENT, variables)
     data = _read(path)
     try:
-        document = yamldoc.parse(data, _Document, name=path.name, overrides=overrides)
+        document = yamldoc.parse(data, Document, name=path.name, overrides=overrides)
     except yamldoc.FaultyDocumentError as error:
         raise _with_sections(path.name, data, error) from error
     reader = SectionReader(LineFinder(data))
@@ -251,7 +297,7 @@ def _kinds(
     return found
 
 
-def _rules(reader: SectionReader, document: _Document) -> dict[str, Rule]:
+def _rules(reader: SectionReader, document: Document) -> dict[str, Rule]:
     found: dict[str, Rule] = {}
     for name, entry in document.rules.items():
         path = f"rules.{name}"
@@ -269,9 +315,7 @@ def _rules(reader: SectionReader, document: _Document) -> dict[str, Rule]:
     return found
 
 
-def _check(
-    reader: SectionReader, document: _Document, actions: Mapping[str, ActionOptions]
-) -> None:
+def _check(reader: SectionReader, document: Document, actions: Mapping[str, ActionOptions]) -> None:
     """Find what no single value shows: references, addresses, names that go on the wire."""
     for name, entry in document.pipelines.items():
         _check_pipeline(reader, f"pipelines.{name}", name, entry, document)
@@ -287,7 +331,7 @@ def _check(
 
 
 def _check_pipeline(
-    reader: SectionReader, path: str, name: str, entry: PipelineEntry, document: _Document
+    reader: SectionReader, path: str, name: str, entry: PipelineEntry, document: Document
 ) -> None:
     if not ID.fullmatch(name):
         reader.fault(path, "a pipeline's name is 1-64 letters, digits, '_' or '-'")
@@ -306,7 +350,7 @@ def _check_model(reader: SectionReader, path: str, model: ModelOptions) -> None:
         reader.fault(f"{path}.slot", f"names that start with {LOCAL_SLOT} are kept for bundles")
 
 
-def _check_fleet(reader: SectionReader, document: _Document) -> None:
+def _check_fleet(reader: SectionReader, document: Document) -> None:
     has_slot = any(model.slot is not None for model in document.models.values())
     if document.fleet is None:
         if has_slot:

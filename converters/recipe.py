@@ -35,7 +35,13 @@ class RecipeInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationData:
-    """Representative samples for choosing scales; labels are not used."""
+    """Representative samples for choosing scales; labels are not used.
+
+    Attributes:
+        data: ``.npz``, folder of images, CSV or WAV folder.
+        samples: How many are drawn.
+        seed: Chooses which.
+    """
 
     data: str
     samples: Annotated[int, Meta(ge=1, le=10_000)] = DEFAULT_SAMPLES
@@ -47,6 +53,7 @@ class EvaluationData:
     """Data that every variant is judged on.
 
     Attributes:
+        data: ``.npz``, folder of images, CSV or WAV folder, with labels.
         metric: ``None`` takes what fits the task.
         max_drop: Largest accepted loss of the metric against the float original, 0-1.
     """
@@ -58,7 +65,12 @@ class EvaluationData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One model file to make."""
+    """One model file to make.
+
+    Attributes:
+        runtime: What runs the file.
+        precision: Numbers that it calculates with.
+    """
 
     runtime: Runtime
     precision: Precision
@@ -70,9 +82,19 @@ class Recipe:
 
     Attributes:
         model: Path of the float ONNX model; relative to the recipe's folder.
+        name: Name of the bundle.
+        version: Semantic version.
+        task: What the outputs mean.
         serial: Whole number that only grows from release to release of a name.
+        input: What the model's input expects.
+        calibration: Samples for choosing int8 scales.
+        evaluation: Data and budget that every variant is judged by.
+        outputs: Model files to make; a device takes the first that it can run.
+        card: Model card.
         raw: Data files hold tensors: pre-processing has been done.
         shapes: Input shapes by name, where the model leaves more than the batch open.
+        activations: Number type of int8 activations; ``edgeops convert --target`` knows what a
+            board likes.
     """
 
     model: str

@@ -57,7 +57,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSection:
-    """One port of ours."""
+    """One port of ours.
+
+    Attributes:
+        listen: ``host:port``; port 0 takes a free one, written to ``state_dir/endpoints.json``.
+    """
 
     listen: str
 
@@ -82,14 +86,25 @@ class BrokerSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustSection:
-    """Public release keys whose bundles may be pushed."""
+    """Public release keys whose bundles may be pushed.
+
+    Attributes:
+        release: Files of public keys.
+    """
 
     release: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSection:
-    """How long what is kept."""
+    """How long what is kept.
+
+    Attributes:
+        frames: Telemetry.
+        alerts: Alerts.
+        dead_letters: How many messages that could not be taken.
+        reports_per_device: How many reports of each device.
+    """
 
     frames: Duration = Duration(30 * 86_400)
     alerts: Duration = Duration(365 * 86_400)
@@ -99,7 +114,12 @@ class RetentionSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicSection:
-    """How devices reach us, where that differs from where we listen (TLS proxy in front)."""
+    """How devices reach us, where that differs from where we listen (TLS proxy in front).
+
+    Attributes:
+        url: The device side's address, written into new ``agent.yaml`` files.
+        mqtt: The broker's address, likewise.
+    """
 
     url: str | None = None
     mqtt: str | None = None
@@ -110,7 +130,16 @@ class FleetConfig:
     """Everything a fleet server is told; relative paths are relative to the file's folder.
 
     Attributes:
+        schema: Version of this format.
+        state_dir: Folder for database, blobs, keys and the operator's token.
+        tenant: First part of every topic.
         allow_remote: Listen on addresses that other machines reach.
+        api: Operators' interface.
+        device_http: Devices' interface: assignments and downloads.
+        broker: Which broker carries the messages.
+        trust: Whose bundles may be pushed.
+        retention: How long what is kept.
+        public: How devices reach us.
         max_bundle: Largest bundle that may be pushed.
         tick: Time between two looks at every rollout; a report wakes them sooner.
     """

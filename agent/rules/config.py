@@ -16,10 +16,13 @@ class RuleOptions:
     """A rule as the document writes it; ``for_`` is written ``for``.
 
     Attributes:
-        when, clear: Expressions, see ``agent.rules.grammar``; ``clear`` is ``not when`` by default.
+        pipeline: Name of the pipeline whose answers are judged.
+        when, clear: Expressions, see ``agent.rules.grammar``; ``clear`` is ``not when`` by
+            default.
         for_, clear_for: Evidence time for which they must hold.
         cooldown: After a raised alert no further one is raised for so long.
         missing: Without results for so long the rule is unknown.
+        severity: How bad it is, for people.
         do: Names of actions.
     """
 

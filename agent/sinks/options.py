@@ -14,6 +14,8 @@ class LogOptions:
     """Append each event as one JSON line; the full file becomes ``PATH.1`` and so on.
 
     Attributes:
+        path: The file.
+        max_size: Length from which a new file is begun.
         keep: Full files that are kept.
     """
 
@@ -41,6 +43,8 @@ class WebhookOptions:
     """POST the event as JSON.
 
     Attributes:
+        url: Where to.
+        timeout: Longest time for one attempt.
         retries: Further attempts after the first, with growing waits.
     """
 
@@ -55,7 +59,11 @@ class MqttOptions:
 
     Attributes:
         address: ``host:port``, ``mqtt://…`` or ``mqtts://…``.
+        topic: Topic without wildcards.
+        username: Account at the broker.
         password_file: File whose first line is the password.
+        ca: File of an own certificate authority, for ``mqtts://``.
+        timeout: Longest time for one event.
     """
 
     address: str

@@ -17,6 +17,7 @@ class VideoOptions:
     """A video file.
 
     Attributes:
+        path: The file.
         realtime: Play at the file's own speed and skip what comes too late; without it every
             frame is taken as fast as the model allows.
         loop: Start over at the end; only with ``realtime``.
@@ -53,7 +54,10 @@ class ImagesOptions:
     """A folder of pictures, in the order of their names.
 
     Attributes:
+        path: The folder.
         fps: Pictures per second of evidence time.
+        realtime: Keep to ``fps``; without it as fast as the model allows.
+        loop: Start over at the end; only with ``realtime``.
     """
 
     path: str
@@ -70,11 +74,15 @@ class CsvOptions:
     """A recorded sensor: one row per sample.
 
     Attributes:
+        path: The file; its first row names the columns.
         columns: Columns that become the sample, in this order.
-        time_column: Column with seconds or ISO 8601 times; without it rows are ``1/rate_hz`` apart.
+        time_column: Column with seconds or ISO 8601 times; without it rows are ``1/rate_hz``
+            apart.
         rate_hz: Samples per second; needed where there is no time column.
         window: Samples per delivered array.
         step: Samples between two arrays; ``None``: ``window``.
+        realtime: Play at the recorded speed; without it as fast as the model allows.
+        loop: Start over at the end; only with ``realtime``.
     """
 
     path: str

@@ -39,6 +39,7 @@ class Task:
     """What the model's outputs mean.
 
     Attributes:
+        type: Kind of answer.
         labels: Class names in the order of the model's outputs.
         activation: What turns raw outputs into scores in 0..1.
         threshold: Score from which a decision counts: class probability (classification,
@@ -49,6 +50,7 @@ class Task:
         score_threshold: Detection: weakest box that is reported.
         nms_iou: Detection: overlap from which the weaker box of one class is dropped.
         max_objects: Detection: most boxes reported for one image.
+        strides: Detection: pixels per cell of each head (yolo, yolox).
     """
 
     type: TaskType
@@ -194,7 +196,17 @@ class DriftReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Model card: what it is for, what it was judged on, where it must not be used."""
+    """Model card: what it is for, what it was judged on, where it must not be used.
+
+    Attributes:
+        summary: What it is, in a sentence.
+        intended_use: What it may be used for.
+        data: What it was trained and judged on.
+        limits: Where it is weak and must not be used.
+        licence: Licence of the weights.
+        metrics: Figures overall.
+        per_class: Figures by class.
+    """
 
     summary: Text = ""
     intended_use: Text = ""

@@ -16,7 +16,12 @@ Size = tuple[Dim, Dim]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
-    """Stretch an image to ``size``; the aspect ratio is not kept."""
+    """Stretch an image to ``size``; the aspect ratio is not kept.
+
+    Attributes:
+        size: Width and height in pixels.
+        interpolation: How pixels between pixels are found.
+    """
 
     size: Size
     interpolation: Interpolation = "linear"
@@ -24,7 +29,14 @@ class Resize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letterbox:
-    """Scale an image into ``size`` keeping its aspect, top left, and fill the rest with ``pad``."""
+    """Scale an image into ``size`` keeping its aspect, top left, and fill the rest with ``pad``.
+
+    Attributes:
+        size: Width and height in pixels.
+        pad: Value that fills the rest.
+        interpolation: How pixels between pixels are found.
+        center: Put the image in the middle instead of top left.
+    """
 
     size: Size
     pad: Annotated[int, Meta(ge=0, le=255)] = 114
@@ -34,14 +46,23 @@ class Letterbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """Cut the centre ``size`` out of an image; the image must be at least that large."""
+    """Cut the centre ``size`` out of an image; the image must be at least that large.
+
+    Attributes:
+        size: Width and height in pixels.
+    """
 
     size: Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalize:
-    """Return ``(x - mean) / std``, per channel (last axis of an image) or with one number."""
+    """Return ``(x - mean) / std``, per channel (last axis of an image) or with one number.
+
+    Attributes:
+        mean: Subtracted; one number or one per channel.
+        std: Divided by; one number or one per channel.
+    """
 
     mean: tuple[float, ...]
     std: tuple[Positive, ...]
@@ -49,7 +70,12 @@ class Normalize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dequantize:
-    """Return ``(x - zero_point) * scale`` as float32."""
+    """Return ``(x - zero_point) * scale`` as float32.
+
+    Attributes:
+        scale: Real value of one step.
+        zero_point: Stored value that means 0.
+    """
 
     scale: Positive
     zero_point: int = 0
@@ -57,7 +83,12 @@ class Dequantize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Cut a one-dimensional signal into windows of ``size`` samples, ``step`` apart."""
+    """Cut a one-dimensional signal into windows of ``size`` samples, ``step`` apart.
+
+    Attributes:
+        size: Samples in a window.
+        step: Samples from one window's start to the next.
+    """
 
     size: Dim
     step: Dim
@@ -68,6 +99,10 @@ class Spectrum:
     """Mean magnitude of ``bins`` equal bands of ``|rfft(x * hann)|`` (without the mean's bin).
 
     With ``log``: log10(v + 1e-6). Amplitudes are scaled by 2/N, the window is periodic Hann.
+
+    Attributes:
+        bins: Bands.
+        log: Take the logarithm.
     """
 
     bins: Dim
@@ -76,7 +111,17 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogMel:
-    """Log-mel spectrogram of a mono signal in -1..1: ``[frames, bins]`` float32, natural log."""
+    """Log-mel spectrogram of a mono signal in -1..1: ``[frames, bins]`` float32, natural log.
+
+    Attributes:
+        sample_rate_hz: Samples per second of the signal.
+        frame_s: Length of one frame.
+        step_s: From one frame's start to the next.
+        bins: Mel bands.
+        low_hz: Lower edge of the lowest band.
+        high_hz: Upper edge of the highest band.
+        floor: Added before the logarithm.
+    """
 
     sample_rate_hz: Dim
     frame_s: Positive
@@ -92,6 +137,10 @@ class Mfcc:
     """Cepstral coefficients: ``[frames, coefficients]``, the DCT-II of ``LogMel``.
 
     Every coefficient is scaled by sqrt(2 / bins), the first one too, as HTK and ``tf.signal`` do.
+
+    Attributes:
+        coefficients: How many are kept, from the first.
+        mel: The spectrogram that they are made of.
     """
 
     coefficients: Dim
@@ -104,6 +153,22 @@ class Step:
 
     ``color`` names the channel order that the model wants (the source says which it has);
     ``scale`` multiplies; ``reshape`` gives the shape without the batch axis.
+
+    Attributes:
+        resize: Stretch an image.
+        letterbox: Scale an image, keep its aspect, fill the rest.
+        crop: Cut out the centre.
+        color: Channel order that the model wants; the source says which it has.
+        scale: Multiply by this.
+        normalize: Subtract ``mean``, divide by ``std``.
+        standardize: The same, under the name that sensor people use.
+        dequantize: Turn stored integers into real values.
+        window: Cut a signal into windows.
+        spectrum: Bands of the amplitude spectrum.
+        log_mel: Log-mel spectrogram of sound.
+        mfcc: Cepstral coefficients of sound.
+        reshape: New shape, without the batch axis.
+        channels: Keep the first so many columns of a sensor sample ``[samples, columns]``.
     """
 
     resize: Resize | None = None

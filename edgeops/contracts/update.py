@@ -100,7 +100,12 @@ _BLAME = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probation:
-    """How long a new bundle is watched: at least ``s`` seconds **and** ``frames`` inferences."""
+    """How long a new bundle is watched: at least ``s`` seconds **and** ``frames`` inferences.
+
+    Attributes:
+        s: Fewest seconds.
+        frames: Fewest inferences.
+    """
 
     s: Seconds = 60.0
     frames: Count = 100

@@ -46,7 +46,14 @@ class OnFail(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """Which devices a rollout is for; every condition given must hold, none means all devices."""
+    """Which devices a rollout is for; every condition given must hold, none means all devices.
+
+    Attributes:
+        labels: Labels that a device has.
+        site: Site that it stands at.
+        board: Hardware that it is.
+        devices: Ids that are meant.
+    """
 
     labels: dict[Id, Annotated[str, Meta(max_length=256)]] = field(default_factory=dict)
     site: Annotated[str, Meta(max_length=100)] | None = None
@@ -62,7 +69,8 @@ class GateSpec:
         max_failure_rate: Share of attempted devices that may fail, 0 to 1.
         min_n: Attempts before the pausing bound is looked at.
         small_stage: ``None`` chooses: ``all`` where the whole fleet has fewer than 200 devices.
-        on_fail: See ``OnFail``.
+        on_fail: What a proven failure rate does: pause, or end; then what is installed is kept or
+            reverted.
         deadline: How long a stage may stay without enough data before it pauses.
     """
 
@@ -78,6 +86,8 @@ class StageSpec:
     """One step; ``percent`` and ``count`` are totals over all stages up to this one.
 
     Attributes:
+        percent: Share of the selected devices, in per cent; either this or ``count``.
+        count: Number of devices.
         soak: How long the stage must stay healthy after its last device settled.
         max_in_flight: Devices that may be away at once: updating, or failed and not come back.
         attempt_timeout: A device that began and reports nothing final for so long has failed.
@@ -106,8 +116,15 @@ class RolloutSpec:
     """One rollout as asked for.
 
     Attributes:
+        schema: Version of this format.
+        name: What people call it.
+        bundle: What to roll out; the command fills it in from its argument.
+        slot: Slot of the devices.
+        selector: Which devices.
         stages: In order; the last one is ``percent: 100``.
+        gate: When a stage passes and when it stops.
         retries: Further attempts after a transient failure (network, interrupted, deadline).
+        probation: How long each device watches it before it commits.
         downgrade_ok: Let devices go down to a lower serial.
         approval: Wait for an operator's approval before the first device.
         skip_unreachable_after: In the last stage, stop waiting for devices that were never
