@@ -16,7 +16,7 @@ def forget(connection: Connection, rules: RetentionSection, *, now_s: float) -> 
     A cursor outlives its frames by as much again: a device that comes back late and sends an
     old boot's windows once more is still recognised.
     """
-    gone = 0
+    gone = {}
     for table, age_s in ((frame, rules.frames), (alert, rules.alerts)):
         old = (
             select(table.c.id)
@@ -24,6 +24,9 @@ def forget(connection: Connection, rules: RetentionSection, *, now_s: float) -> 
             .order_by(table.c.received_s)
             .limit(ROWS)
         )
-        gone += connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
-    cursors = delete(stream).where(stream.c.updated_s < now_s - 2 * rules.frames)
-    return gone + connection.execute(cursors).rowcount
+        gone[table.name] = connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
+    cursors = 0
+    if gone[frame.name] < ROWS:  # none of the old frames is left
+        old_cursors = delete(stream).where(stream.c.updated_s < now_s - 2 * rules.frames)
+        cursors = connection.execute(old_cursors).rowcount
+    return sum(gone.values()) + cursors

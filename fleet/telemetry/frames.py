@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from edgeops import codec
@@ -115,11 +115,21 @@ class FrameWriter:
                 )
             ).first()
             self._cursors[place] = (
-                Cursor()
+                # Frames may have outlived their cursor: they must still be seen.
+                Cursor(highest=self._highest_stored(place))
                 if row is None
                 else Cursor(row.contiguous, row.highest, row.windows, row.shed)
             )
         return self._cursors[place]
+
+    def _highest_stored(self, place: Place) -> int:
+        device, boot, stream = place
+        found: int | None = self._connection.execute(
+            select(func.max(frames.c.seq_to)).where(
+                frames.c.device == device, frames.c.boot == boot, frames.c.stream == stream
+            )
+        ).scalar_one()
+        return found or 0
 
     def _fresh(self, at: Frame | FrameKey, cursor: Cursor, wanted: Range) -> Sequence[Range]:
         if wanted[0] > cursor.highest:

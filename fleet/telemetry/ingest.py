@@ -26,6 +26,8 @@ MAX_BATCH: Final = 1000
 GATHER_S: Final = 0.02
 MAX_WAITING: Final = 10_000
 HIGH_WATER: Final = 5_000
+HIGH_WATER_BYTES: Final = 64 << 20
+"""A broker may pass on messages far larger than any that we take."""
 RETRY_CAP_S: Final = 5.0
 
 
@@ -65,6 +67,7 @@ class Ingest(Generic[Token]):
         self._on_stored = on_stored
         self._on_room = on_room
         self._waiting: list[tuple[Raw, Token]] = []
+        self._waiting_bytes = 0
         self._some = asyncio.Event()
         self._batch_full = asyncio.Event()
         self.counts: Counter[str] = Counter()
@@ -72,7 +75,7 @@ class Ingest(Generic[Token]):
     @property
     def full(self) -> bool:
         """Return whether the source should stop reading for now."""
-        return len(self._waiting) >= HIGH_WATER
+        return len(self._waiting) >= HIGH_WATER or self._waiting_bytes >= HIGH_WATER_BYTES
 
     @property
     def waiting(self) -> int:
@@ -85,6 +88,7 @@ class Ingest(Generic[Token]):
             self.counts["dropped.backlog"] += 1
             return False
         self._waiting.append((raw, token))
+        self._waiting_bytes += len(raw.payload)
         self._some.set()
         if len(self._waiting) >= MAX_BATCH:
             self._batch_full.set()
@@ -102,6 +106,7 @@ class Ingest(Generic[Token]):
     async def _write_one(self) -> None:
         was_full = self.full
         batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        self._waiting_bytes -= sum(len(raw.payload) for raw, _ in batch)
         if not self._waiting:
             self._some.clear()
         if len(self._waiting) < MAX_BATCH:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Executable, func, select
+from sqlalchemy import Connection, Executable, Float, cast, func, select
 
 from edgeops import codec
 from edgeops.codec import JsonValue
@@ -158,7 +158,8 @@ def counts(connection: Connection) -> Counts:
         bundles=number(select(func.count()).select_from(bundle)),
         frames=counters.get("stored.frames", 0),
         windows=counters.get("stored.windows", 0),
-        shed=number(select(func.sum(stream.c.shed))),
+        # As whole numbers a few wild ones would overflow the sum, for everybody.
+        shed=number(select(func.sum(cast(stream.c.shed, Float)))),
         alerts_raised=counters.get("stored.alerts_raised", 0),
         alerts_cleared=counters.get("stored.alerts_cleared", 0),
         dead_letters=number(select(func.count()).select_from(dead_letter)),

@@ -10,7 +10,14 @@ from edgeops import codec
 from edgeops.contracts.alert import AlertEvent
 from fleet.db.engine import Database
 from fleet.db.schema import device
-from fleet.telemetry.ingest import HIGH_WATER, MAX_BATCH, MAX_WAITING, Ingest, IngestRules
+from fleet.telemetry.ingest import (
+    HIGH_WATER,
+    HIGH_WATER_BYTES,
+    MAX_BATCH,
+    MAX_WAITING,
+    Ingest,
+    IngestRules,
+)
 from fleet.telemetry.messages import Raw
 from fleet.telemetry.store import Outcome
 from tests.unit.fleet.database import SetClock, until
@@ -136,3 +143,20 @@ def test_a_full_disk_holds_everything_and_loses_nothing(
 
     assert harness.answered == list(range(300))
     assert len(harness.acked) == 300
+
+
+def test_large_messages_stop_the_reading_by_their_bytes(database: Database) -> None:
+    """A broker may pass a mebibyte each on: their number alone would bound nothing."""
+    large = Raw("eo/1/default/d1/alert", b"x" * (1 << 20))
+
+    async def scene() -> None:
+        harness = Harness(database)
+        while not harness.ingest.full:
+            assert harness.ingest.offer(large, 0)
+        offered = harness.ingest.waiting
+        assert offered <= HIGH_WATER_BYTES // len(large.payload) + 1
+        await harness.run(offered)
+        await until(lambda: harness.rooms > 0)
+        assert not harness.ingest.full
+
+    asyncio.run(scene())

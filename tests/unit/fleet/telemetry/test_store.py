@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from edgeops import codec
 from edgeops.contracts.alert import AlertEvent
@@ -296,3 +296,33 @@ def test_no_frame_stops_the_batch_it_came_in(changes: list[tuple[str, object]]) 
         outcome = take(database, [hostile, windows(1, 3, name="d2"), hostile])
 
     assert ack(outcome, "d2").streams == {"cam": 3}
+
+
+def test_frames_without_their_cursor_hold_up_no_batch(fleet: Database) -> None:
+    """Such as after forgetting lagged behind: the same windows come again."""
+    take(fleet, [windows(1, 5), windows(8, 9)])
+    fleet.write_here(lambda c: c.execute(delete(stream)))
+    cut = Raw(
+        "eo/1/default/d1/telemetry/cam", windows(1, 5).payload.replace(b'"t0":1.0', b'"t0":[]')
+    )
+
+    outcome = take(fleet, [cut, windows(1, 7, name="d2")])
+
+    assert ack(outcome, "d2").streams == {"cam": 7}
+    assert ack(take(fleet, [windows(4, 6)])).streams == {"cam": 6}
+    rows = fleet.write_here(lambda c: c.execute(select(frame.c.seq_from, frame.c.device)).all())
+    assert sorted(row.seq_from for row in rows if row.device == "d1") == [1, 6, 8]
+
+
+def test_no_device_can_make_the_counts_overflow(fleet: Database) -> None:
+    most = 2**53
+    boots = [
+        {
+            "device": "d1", "boot": f"b{n}", "stream": "s", "contiguous": 0, "highest": 0,
+            "windows": 0, "shed": most, "updated_s": NOW_S,
+        }
+        for n in range(1025)
+    ]  # fmt: skip
+    fleet.write_here(lambda c: c.execute(insert(stream), boots))
+
+    assert fleet.write_here(summary.counts).shed >= 1024 * most
