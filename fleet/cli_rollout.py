@@ -355,7 +355,10 @@ def _grounds(body: object) -> object:
     """Return a record's figures without what only a machine needs to recompute it."""
     if not isinstance(body, dict):
         return body
-    return {key: item for key, item in body.items() if key not in {"salt", "policy_version"}}
+    shown = {key: item for key, item in body.items() if key not in {"salt", "policy_version"}}
+    if isinstance(tally := shown.get("tally"), dict):
+        shown["tally"] = {key: count for key, count in tally.items() if count}
+    return shown
 
 
 def _spec(policy: Path | None, overrides: dict[str, object]) -> "RolloutSpec":
