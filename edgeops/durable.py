@@ -1,5 +1,6 @@
 """Files that survive a power cut: write, fsync, rename, fsync the folder."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -42,7 +43,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be made, nothing can be removed
+            temporary.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
@@ -73,7 +75,8 @@ def switch_link(link: Path, target: str) -> None:
         temporary.replace(link)
         sync_folder(link.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be made, nothing can be removed
+            temporary.unlink(missing_ok=True)
         raise StorageError(f"cannot switch {link}: {error.strerror or error}") from error
 
 
