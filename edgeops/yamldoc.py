@@ -211,7 +211,9 @@ def _join(path: str, key: str) -> str:
 def _laid_over(value: object, keys: list[str], given: object) -> object:
     if not keys:
         return given
-    base = dict(value) if isinstance(value, dict) else {}
+    if value is not None and not isinstance(value, dict):
+        return value  # the document's own fault, which an override must not hide
+    base = dict(value or {})
     base[keys[0]] = _laid_over(base.get(keys[0]), keys[1:], given)
     return base
 
