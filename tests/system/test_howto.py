@@ -19,6 +19,7 @@ from tests.system.howto import Block, Terminal, blocks
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 HOWTO = DOCS / "howto"
+PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "README.md"])
 
 
 def surroundings(home: Path) -> dict[str, str]:
@@ -85,13 +86,22 @@ def test_a_device_alone_works_as_written(tmp_path: Path) -> None:
         assert "Traceback" not in text, f"{name}:\n{text}"
 
 
-def test_a_failing_command_of_a_page_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "```sh\nA=1\n```\n```sh\ntest $A = 1\ncd /\n```\n```sh\ntest $PWD = /x\n```\n",
+            "at line 9",
+        ),
+        ('```sh background until="ready"\necho rea; false\n```\n', "at line 2"),
+    ],
+    ids=["foreground", "background"],
+)
+def test_a_failing_command_of_a_page_is_noticed(tmp_path: Path, text: str, words: str) -> None:
     page = tmp_path / "page.md"
-    page.write_text(
-        "```sh\nA=1\n```\n\n```sh\ntest $A = 1\ncd /\n```\n\n```sh\ntest $PWD = /x\n```\n"
-    )
+    page.write_text(text)
 
-    with pytest.raises(AssertionError, match="the block at line 11 failed"):
+    with pytest.raises(AssertionError, match=f"the block {words} failed"):
         play(page, tmp_path)
 
 
@@ -198,9 +208,7 @@ def test_the_readmes_commands_exist_with_their_options(tmp_path: Path, line: str
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "page", sorted([*DOCS.rglob("*.md"), ROOT / "README.md"]), ids=lambda path: path.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
