@@ -79,8 +79,10 @@ async def _serve(options: argparse.Namespace) -> None:
     sys.stdout.write(f"listening {listening[0]} {listening[1]}\n")
     sys.stdout.flush()
     logger.warning("built-in broker: for one machine; state is lost when it ends")
-    await ended.wait()
-    await server.stop()
+    try:
+        await server.wait(ended)
+    finally:
+        await server.stop()
 
 
 def _end_with_stdin(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:

@@ -158,9 +158,14 @@ class BrokerChild:
 
     async def _launch(self, port: int) -> None:
         self._is_ready = self._reload_wanted = False
-        self._process = process = await asyncio.create_subprocess_exec(
-            *self._command(port), stdin=PIPE, stdout=PIPE, stderr=STDOUT
-        )
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *self._command(port), stdin=PIPE, stdout=PIPE, stderr=STDOUT
+            )
+        except OSError as error:  # such as too many open files, for now
+            raise TransportError(
+                f"the {self.kind} broker cannot be started: {error.strerror or error}"
+            ) from error
         ready = asyncio.Event()
         drain = asyncio.create_task(_log_lines(process, ready), name=f"broker-log-{process.pid}")
         self._drains.add(drain)

@@ -42,6 +42,8 @@ def write_config(
     lines = [
         f"listener {port} {host}",
         "allow_anonymous false",
+        # Else the thief of one device's password could push every other device off by its id.
+        "use_username_as_clientid true",
         f"password_file {accounts.passwd.resolve()}",
         f"acl_file {accounts.acl.resolve()}",
         "persistence true",

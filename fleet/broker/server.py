@@ -1,7 +1,6 @@
 """The broker as an asyncio server: listening, housekeeping, reload, ``$SYS`` figures."""
 
 import asyncio
-import contextlib
 import logging
 import resource
 import socket
@@ -81,12 +80,24 @@ class Server:
         address = self._listener.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 
+    async def wait(self, ended: asyncio.Event) -> None:
+        """Return once ``ended`` is set; raise whatever ended the housekeeping before.
+
+        Without it dead clients would stay for ever: better no broker, which is started again.
+        """
+        if self._housekeeping is None:
+            raise RuntimeError("not started")
+        waiting = asyncio.create_task(ended.wait())
+        await asyncio.wait({waiting, self._housekeeping}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._housekeeping.done():
+            self._housekeeping.result()
+
     async def stop(self) -> None:
         """End every connection, without last wills: the broker is what goes, not the clients."""
         if self._housekeeping is not None:
             self._housekeeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._housekeeping
+            await asyncio.wait({self._housekeeping})
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.hub.connections):

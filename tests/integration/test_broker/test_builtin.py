@@ -452,6 +452,27 @@ def test_unsafe_or_wrong_words_end_in_a_sentence(
     assert "Traceback" not in words
 
 
+def test_without_housekeeping_the_broker_ends_rather_than_keep_the_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_server: Server, _now_s: float) -> None:
+        raise RuntimeError("a fault in the housekeeping")
+
+    monkeypatch.setattr(Server, "sweep", broken)
+
+    async def serve() -> None:
+        server = Server(allow_anonymous=True)
+        await server.start("127.0.0.1", 0)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await server.wait(asyncio.Event())
+        finally:
+            await server.stop()
+
+    with pytest.raises(RuntimeError, match="a fault in the housekeeping"):
+        asyncio.run(serve())
+
+
 def test_a_taken_port_is_named(accounts: BrokerAccounts) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]

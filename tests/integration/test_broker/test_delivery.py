@@ -46,9 +46,9 @@ def test_retained_messages_greet_later_subscribers(broker: RunningBroker, fleet:
 
     assert (message.payload, message.retain) == (b"online", True)
     fleet.publish(f"{OWN}/d1/conn", b"", retain=True)
-    with Client(broker, "later", username="fleet") as later:
-        later.subscribe(f"{OWN}/d1/#")
-        assert later.heard_only(fleet, f"{OWN}/d1/bell") == []
+    assert fleet.next() == (f"{OWN}/d1/conn", b"")
+    fleet.subscribe(f"{OWN}/d1/#")
+    assert fleet.heard_only(fleet, f"{OWN}/d1/bell") == []
 
 
 def test_the_last_will_speaks_for_who_vanished_and_not_for_who_left(
@@ -167,3 +167,12 @@ def test_the_service_reads_the_brokers_figures(broker: RunningBroker, fleet: Cli
 def test_a_client_without_keepalive_is_served(broker: RunningBroker) -> None:
     with Client(broker, "d1", keepalive_s=0) as device:
         device.publish(f"{OWN}/d1/alert", b"no keepalive asked for")
+
+
+def test_no_device_pushes_another_off_by_taking_its_client_id(broker: RunningBroker) -> None:
+    with Client(broker, "d2") as victim:
+        for _ in range(3):
+            thief = Client(broker, "d2", username="d1")
+            thief.leave()
+        assert not victim.gone.wait(0.3)
+        victim.subscribe(f"{OWN}/d2/bell")

@@ -87,6 +87,25 @@ def test_a_killed_broker_comes_back_on_its_port(own_broker: RunningBroker) -> No
     supervision.result(DEADLINE_S)
 
 
+def test_a_start_that_the_system_refuses_is_tried_again(
+    own_broker: RunningBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervision = asyncio.run_coroutine_threadsafe(own_broker.child.supervise(), own_broker.loop)
+    killed = own_broker.child.pid
+    assert killed is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/no/such/program")
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: "cannot be started" in caplog.text or supervision.done(), what="the refusal")
+
+    until(lambda: own_broker.child.restarts == 1 or supervision.done(), what="the next start")
+    assert may_connect(own_broker, "d1", "secret")
+    own_broker.do(own_broker.child.stop())
+    supervision.result(DEADLINE_S)
+
+
 def test_a_reload_during_a_restart_is_not_lost(own_broker: RunningBroker) -> None:
     supervision = asyncio.run_coroutine_threadsafe(own_broker.child.supervise(), own_broker.loop)
     killed = own_broker.child.pid
