@@ -11,7 +11,12 @@ from edgeops.contracts.telemetry import Window
 
 
 class Recorder:
-    """Stores before it acts: an alert and the rule states that made it are one commit."""
+    """Hands each alert to the outbox and to its actions at once; neither waits for the other.
+
+    An alert and the rule states that made it are one commit. Actions do not wait for that commit
+    (a siren must sound on a broken disk), so a kill in the moments between can repeat an action
+    under a new alert id, or cut off one that the outbox already holds.
+    """
 
     def __init__(self, outbox: Outbox, actions: Actions) -> None:
         self._outbox = outbox

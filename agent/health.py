@@ -1,11 +1,17 @@
 """How a pipeline has done since its model was last swapped; what probation judges."""
 
+import sys
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from agent.label_counts import LabelCounter, answers
 from agent.latency import LatencyHistogram
 from agent.messages import Item
 from agent.update.ports import SlotHealth
+
+RECENT: Final = 1000
+"""Answers that stand for how a model speaks of the scene of now, not of last month."""
 
 
 class HealthMeter:
@@ -22,6 +28,7 @@ class HealthMeter:
         self.restarts = 0
         self.latency = LatencyHistogram()
         self.labels = LabelCounter()
+        self._recent: deque[tuple[str, ...]] = deque(maxlen=RECENT)
 
     def add(self, item: Item) -> None:
         """Count one inference."""
@@ -33,15 +40,20 @@ class HealthMeter:
         self.frames += 1
         self.latency.add(item.ms)
         if item.result is not None:
-            self.labels.add(answers(item.result))
+            said = answers(item.result)
+            self.labels.add(said)
+            self._recent.append(tuple(map(sys.intern, said)))
+
+    def recent_labels(self) -> dict[str, int]:
+        """Return how often each label was said in the last ``RECENT`` answers."""
+        counter = LabelCounter()
+        for said in tuple(self._recent):
+            counter.add(said)
+        return counter.counts
 
 
 def combined(meters: Sequence[HealthMeter], now_s: float) -> SlotHealth:
     """Return the health of a slot from its pipelines: sums, and the worst latency."""
-    labels: dict[str, int] = {}
-    for meter in meters:
-        for label, count in meter.labels.counts.items():
-            labels[label] = labels.get(label, 0) + count
     return SlotHealth(
         elapsed_s=min((now_s - meter.since_s for meter in meters), default=0.0),
         frames=sum(meter.frames for meter in meters),
@@ -49,5 +61,14 @@ def combined(meters: Sequence[HealthMeter], now_s: float) -> SlotHealth:
         bad_outputs=sum(meter.bad_outputs for meter in meters),
         restarts=sum(meter.restarts for meter in meters),
         p95_ms=max((meter.latency.percentile(0.95) for meter in meters), default=0.0),
-        label_counts=labels,
+        label_counts=_sum([meter.labels.counts for meter in meters]),
+        recent_counts=_sum([meter.recent_labels() for meter in meters]),
     )
+
+
+def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for label, count in tuple(one.items()):
+            total[label] = total.get(label, 0) + count
+    return total

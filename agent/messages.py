@@ -18,6 +18,9 @@ MAX_PACKET_BYTES: Final = 64 * 1024
 MAX_LABELS: Final = 1500
 MAX_REASON: Final = 1000
 
+STUCK_SOURCE_STATUS: Final = 4
+"""A pipe's exit status where a driver does not return, which is no fault of the model."""
+
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
     """First message to a pipe.

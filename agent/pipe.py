@@ -19,6 +19,7 @@ from agent.heartbeat import Heartbeat, Stage
 from agent.messages import (
     MAX_LABELS,
     MAX_REASON,
+    STUCK_SOURCE_STATUS,
     Drops,
     FromPipe,
     Item,
@@ -60,7 +61,6 @@ SWITCH_INTERVAL_S: Final = 0.0005
 """A busy Python thread beside the inference would else stretch it (convoy on the interpreter)."""
 
 _ORPHANED: Final = 3
-_STUCK: Final = 4
 
 
 class Pipe:
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str]) -> int:
         return _ORPHANED
     except StuckSourceError as error:
         logger.error("%s", error)  # noqa: TRY400  # a sentence, not our bug
-        return _STUCK
+        return STUCK_SOURCE_STATUS
     except ContractError:
         logger.exception("the supervisor speaks another release")
         return 1

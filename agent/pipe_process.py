@@ -11,7 +11,13 @@ from collections import deque
 from typing import IO, Final
 
 from agent.heartbeat import Beat, Heartbeat
-from agent.messages import FromPipe, ToPipe, decode_from_pipe, encode
+from agent.messages import (
+    STUCK_SOURCE_STATUS,
+    FromPipe,
+    ToPipe,
+    decode_from_pipe,
+    encode,
+)
 from agent.packets import PacketSocket
 
 logger = logging.getLogger(__name__)
@@ -61,6 +67,11 @@ class PipeProcess:
     def pid(self) -> int:
         """Return the child's process id."""
         return self._child.pid
+
+    @property
+    def source_was_stuck(self) -> bool:
+        """Return whether the child ended because a driver did not return; after ``end``."""
+        return self._child.returncode == STUCK_SOURCE_STATUS
 
     def send(self, message: ToPipe) -> None:
         """Send one message; raises ``PeerGoneError``."""

@@ -85,6 +85,7 @@ class Pipeline:
         self._heard_at = clock.monotonic()
         self._last: tuple[float, float] | None = None
         self._faulty = False
+        self._source_stuck = False
 
     @property
     def name(self) -> str:
@@ -186,6 +187,7 @@ class Pipeline:
             with self._changed:
                 self._process = None
             ending = process.end(END_S)
+            self._source_stuck = process.source_was_stuck
             self._fail_open_load(stuck or ending)
         return stuck or f"its process ended ({ending})"
 
@@ -376,7 +378,8 @@ class Pipeline:
     def _count_restart(self) -> None:
         with self._changed:
             self._restarts += 1
-            self._health.restarts += 1
+            if not self._source_stuck:  # a camera's fault is no figure of the model
+                self._health.restarts += 1
 
     def _note(self, state: State, detail: str) -> None:
         with self._changed:

@@ -28,6 +28,7 @@ class SlotHealth:
         restarts: Crashes of the slot's pipelines.
         p95_ms: 95th percentile of one inference; 0 where nothing was measured.
         label_counts: How often each label was the answer.
+        recent_counts: The same over the last answers only; what a new bundle is compared with.
     """
 
     elapsed_s: float
@@ -37,6 +38,7 @@ class SlotHealth:
     restarts: int = 0
     p95_ms: float = 0.0
     label_counts: Mapping[str, int] = field(default_factory=dict)
+    recent_counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class PipelineHost(Protocol):

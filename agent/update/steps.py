@@ -147,7 +147,10 @@ class Steps:
         record = replace(record, preflight=result.preflight)
         if result.reason is not None:
             return Outcome(Event.FAILED, record, result.reason, result.detail)
-        labels = self._host.health(record.slot).label_counts
+        health = self._host.health(record.slot)
+        # The last answers where they are enough: the mix of months tells little of this hour.
+        enough = sum(health.recent_counts.values()) >= self._rules.behaviour.min_frames
+        labels = health.recent_counts if enough else health.label_counts
         baseline = {} if record.running is None else dict(labels)
         return Outcome(Event.DONE, replace(record, baseline=baseline, came_from=record.running))
 

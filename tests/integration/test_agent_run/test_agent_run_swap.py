@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent.host import Host
+from agent.messages import STUCK_SOURCE_STATUS
 from agent.pipeline import Pipeline
 from agent.pipeline_port import LoadedModel, PipelineOptions
 from agent.rules.evaluate import Answer
-from agent.sources.options import VideoOptions
-from agent.supervision import Supervision
+from agent.sources.options import CameraOptions, VideoOptions
+from agent.supervision import Supervision, bare
 from agent.update.ports import StoppingError
 from edgeops.bundle import open_folder
 from edgeops.clock import SystemClock
@@ -177,3 +178,24 @@ def test_the_end_of_the_agent_is_no_verdict_on_the_bundle_being_loaded(folder: P
         swapping.join(20)
         assert not swapping.is_alive()
     assert [type(error) for error in raised] == [StoppingError]
+
+
+@pytest.mark.parametrize(("status", "is_blamed"), [(STUCK_SOURCE_STATUS, False), (1, True)])
+def test_a_driver_that_hangs_is_no_crash_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_blamed: bool
+) -> None:
+    program = tmp_path / "pipe"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("agent.pipe_process.sys.executable", str(program))
+    options = PipelineOptions(
+        name="yard", source=CameraOptions(device="/dev/video0"), slot="main", window_s=1.0
+    )
+    clock = SystemClock()
+    host = Host([Pipeline(options, Listener(), clock)], clock, bare)
+    host.start()
+    try:
+        eventually(lambda: host.status()[0].restarts > 0)
+        assert (host.health("main").restarts > 0) is is_blamed
+    finally:
+        host.stop(5.0)

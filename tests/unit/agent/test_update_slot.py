@@ -458,3 +458,21 @@ def test_decayed_golden_samples_do_not_silence_a_working_bundle(
     (on_disk / golden.samples.file).write_bytes(b"decay")
     assert device.run().state is State.COMMITTED
     assert device.answers() == examined.digest
+
+
+def test_the_mix_to_compare_with_is_that_of_the_last_answers(
+    device: Device, old: Bundle, new: Bundle
+) -> None:
+    by_night, by_day = {"no": 100_000}, {"yes": 500}
+
+    def before(look: int) -> SlotHealth:
+        return SlotHealth(
+            elapsed_s=look * 10.0, frames=100_500, label_counts=by_night, recent_counts=by_day
+        )
+
+    def after(look: int) -> SlotHealth:
+        return SlotHealth(elapsed_s=look * 10.0, frames=look * 60, label_counts={"yes": look * 60})
+
+    device.host.behaviours = {name_of(old): before, name_of(new): after}
+    record = device.run(assignment(new, 2))
+    assert record.state is State.COMMITTED, record.detail
