@@ -16,6 +16,7 @@ from edgeops.trust import TrustStore, VerifyKey
 from fleet import brokers, listen
 from fleet.api.app import create_app
 from fleet.api.context import ApiContext
+from fleet.broker.server import raise_descriptor_limit
 from fleet.brokers import RunningBroker
 from fleet.config import REMOTE_WARNING, Address, FleetConfig, check
 from fleet.db import migrate
@@ -106,7 +107,9 @@ class FleetServer:
             app = create_app(self._context(wires, broker, endpoints), self._state.admin_token())
             operators = listen.OperatorServer(app, api)
             await stack.enter_async_context(
-                listen.device_server(self._device_http.application(), device)
+                listen.device_server(
+                    self._device_http.application(), device, most=_room_for_devices()
+                )
             )
             loops = [
                 *wires.loops(),
@@ -195,6 +198,11 @@ async def serve(
         with contextlib.closing(Database(state.folder / FILE)) as database:
             server = FleetServer(config, state, database, clock or SystemClock())
             await server.run(stop, on_ready)
+
+
+def _room_for_devices() -> int:
+    """Return how many connections of devices leave descriptors for everything else."""
+    return min(listen.MAX_DEVICES, raise_descriptor_limit() * 3 // 4)
 
 
 def _migrate(path: Path) -> None:
