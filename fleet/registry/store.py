@@ -68,17 +68,8 @@ def add(connection: Connection, found: Bundle, *, keyid: str, now_s: float) -> P
         UsageError: Another bundle has this name and version.
     """
     manifest, digest = found.manifest, found.digest
-    same = connection.execute(
-        select(bundle.c.digest).where(
-            bundle.c.name == manifest.name, bundle.c.version == manifest.version
-        )
-    ).scalar_one_or_none()
-    if same is not None and same != digest:
-        raise UsageError(
-            f"{found.title} is in the registry as {same[:19]}…, a bundle never changes:"
-            f" give {digest[:19]}… another version"
-        )
-    if same is None:
+    known = check_name(connection, found)
+    if not known:
         files = manifest.files()
         connection.execute(
             insert(bundle).values(
@@ -103,8 +94,28 @@ def add(connection: Connection, found: Bundle, *, keyid: str, now_s: float) -> P
         record(connection, action="bundle.push", subject=digest, now_s=now_s)
     _add_signatures(connection, digest, found.signatures)
     return PushOutcome(
-        digest=digest, name=manifest.name, version=manifest.version, created=same is None
+        digest=digest, name=manifest.name, version=manifest.version, created=not known
     )
+
+
+def check_name(connection: Connection, found: Bundle) -> bool:
+    """Return whether the bundle is in the registry already.
+
+    Raises:
+        UsageError: Another bundle has its name and version.
+    """
+    manifest, digest = found.manifest, found.digest
+    same = connection.execute(
+        select(bundle.c.digest).where(
+            bundle.c.name == manifest.name, bundle.c.version == manifest.version
+        )
+    ).scalar_one_or_none()
+    if same is not None and same != digest:
+        raise UsageError(
+            f"{found.title} is in the registry as {same[:19]}…, a bundle never changes:"
+            f" give {digest[:19]}… another version"
+        )
+    return same is not None
 
 
 def listed(

@@ -3,17 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from edgeops.bundle import Bundle, file_ref, tar_bytes, write_manifest
 from edgeops.contracts.manifest import InputSpec, Manifest, Task, TensorSpec, Variant
-from edgeops.errors import ContractError, TrustError, UsageError
+from edgeops.errors import (
+    ContractError,
+    StorageError,
+    TransportError,
+    TrustError,
+    UsageError,
+)
 from edgeops.trust import SigningKey, TrustStore
 from fleet.db.engine import Database
 from fleet.registry import store
 from fleet.registry.blobs import BlobStore
-from fleet.registry.push import Pusher
+from fleet.registry.push import CONCURRENT, Pusher
 from fleet.registry.store import PushOutcome
 from tests.unit.fleet.database import SetClock
 
@@ -64,17 +71,20 @@ class Registry:
                 yield data[start : start + 1000]
 
         async def run() -> PushOutcome:
-            pusher = Pusher(
-                database=self.database,
-                blobs=self.blobs,
-                uploads=self.folder / "uploads",
-                trust=TrustStore(release=[KEY.public]),
-                max_bytes=self._max_bytes,
-                clock=SetClock(),
-            )
-            return await pusher.push(chunks())
+            return await self.pusher().push(chunks())
 
         return asyncio.run(run())
+
+    def pusher(self, patience_s: float = 10.0) -> Pusher:
+        return Pusher(
+            database=self.database,
+            blobs=self.blobs,
+            uploads=self.folder / "uploads",
+            trust=TrustStore(release=[KEY.public]),
+            max_bytes=self._max_bytes,
+            clock=SetClock(),
+            patience_s=patience_s,
+        )
 
     def is_clean(self) -> bool:
         return not list((self.folder / "uploads").iterdir())
@@ -110,10 +120,12 @@ def test_another_content_under_a_known_version_is_refused(
     registry: Registry, tmp_path: Path
 ) -> None:
     registry.push(tar_bytes(make_bundle(tmp_path / "a")))
+    other = make_bundle(tmp_path / "b", content=b"other")
 
     with pytest.raises(UsageError, match="never changes"):
-        registry.push(tar_bytes(make_bundle(tmp_path / "b", content=b"other")))
+        registry.push(tar_bytes(other))
     assert registry.is_clean()
+    assert not registry.blobs.path(other.manifest.files()[0].sha256).exists()
 
 
 def test_a_bundle_of_a_stranger_is_refused_and_leaves_no_blob(
@@ -159,3 +171,47 @@ def test_people_name_bundles_in_four_ways(registry: Registry, tmp_path: Path) ->
     for unknown in ("nothing", "belt@9.9.9", "ffffffff0000", "%", "_" * 8):
         with pytest.raises(UsageError):
             resolve(unknown)
+
+
+def test_uploads_that_stand_still_give_their_places_back(
+    database: Database, tmp_path: Path
+) -> None:
+    """Such as from a machine that was cut off: nobody ever says that it is gone."""
+    registry = Registry(database, tmp_path)
+    data = tar_bytes(make_bundle(tmp_path / "b"))
+
+    async def cut_off() -> AsyncIterator[bytes]:
+        yield data[:100]
+        await asyncio.Event().wait()
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield data
+
+    async def scene() -> list[PushOutcome | BaseException]:
+        pusher = registry.pusher(patience_s=0.2)
+        async with asyncio.timeout(10.0):
+            return await asyncio.gather(
+                *(pusher.push(cut_off()) for _ in range(CONCURRENT)),
+                pusher.push(whole()),
+                return_exceptions=True,
+            )
+
+    *stalled, good = asyncio.run(scene())
+
+    assert all(isinstance(one, TransportError) for one in stalled), stalled
+    assert isinstance(good, PushOutcome)
+    assert registry.is_clean()
+
+
+def test_a_disk_that_fills_up_during_an_upload_is_said(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> IO[bytes]:
+        path.touch()
+        return Path("/dev/full").open("wb", buffering=0)
+
+    monkeypatch.setattr("fleet.registry.push._create", full)
+
+    with pytest.raises(StorageError, match="No space left"):
+        registry.push(tar_bytes(make_bundle(tmp_path / "b")))
+    assert registry.is_clean()
