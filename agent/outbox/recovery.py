@@ -5,9 +5,10 @@ A device with a broken outbox still watches and alerts; it never refuses to star
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from agent.damaged import marked, set_aside, unmark
 from agent.outbox.disk_error import is_damage
@@ -20,6 +21,9 @@ from edgeops.errors import ContractError
 from edgeops.failpoint import hit
 
 logger = logging.getLogger(__name__)
+
+MAX_ROWS: Final = 1_000_000
+"""Bounded, whatever the file claims."""
 
 
 def open_store(path: Path, *, boot: str, limits: OutboxLimits) -> tuple[Store, tuple[str, ...]]:
@@ -84,26 +88,52 @@ def _salvage(damaged: Path, target: Path) -> int:
 
 
 def _rows(path: Path, table: str, key: str, columns: str) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of a damaged table from both ends, as far as they can be read."""
-    seen = set()
-    for order in ("ASC", "DESC"):
-        found: list[tuple[object, ...]] = []
-        try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-                # Without this SQLite does not read a line of a file that was cut short.
-                db.execute("PRAGMA writable_schema=ON")
-                # Names are our own constants; nothing foreign is in the statement.
-                statement = f"SELECT {key}, {columns} FROM {table} ORDER BY {key} {order}"  # noqa: S608
-                for row in db.execute(statement):
-                    found.append(row)
-                    if len(found) > 1_000_000:  # noqa: PLR2004  # bounded, whatever the file claims
-                        break
-        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
-            logger.info("salvage of %s from %s stopped: %s", table, path.name, error)
-        for row in found if order == "ASC" else reversed(found):
-            if row[0] not in seen:
-                seen.add(row[0])
+    """Yield the rows of a damaged table from both ends, as far as they can be read.
+
+    Row by row: the file may be larger than the memory of a small board, and a device that runs
+    out of memory here would do so at every start.
+    """
+    statement = f"SELECT {key}, {columns} FROM {table}"  # noqa: S608  # our own constants
+    seen: set[object] = set()
+    whole = yield from _forward(path, f"{statement} ORDER BY {key} LIMIT {MAX_ROWS}", seen)
+    if whole:
+        return
+    # How far one gets from the far end, then from there on in the order of writing.
+    nearest: object = None
+    for row in _read(path, f"{statement} ORDER BY {key} DESC LIMIT {MAX_ROWS}", ()):
+        if row is None or row[0] in seen:
+            break
+        nearest = row[0]
+    if nearest is not None:
+        for row in _read(path, f"{statement} WHERE {key} >= ? ORDER BY {key}", (nearest,)):
+            if row is not None:
                 yield row[1:]
+
+
+def _forward(
+    path: Path, statement: str, seen: set[object]
+) -> Generator[tuple[object, ...], None, bool]:
+    """Yield rows without their key, note the keys; return whether the end was reached."""
+    for row in _read(path, statement, ()):
+        if row is None:
+            return False
+        seen.add(row[0])
+        yield row[1:]
+    return True
+
+
+def _read(
+    path: Path, statement: str, values: tuple[object, ...]
+) -> Iterator[tuple[object, ...] | None]:
+    """Yield the rows of a statement; ``None`` where the damage begins, and no more."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            # Without this SQLite does not read a line of a file that was cut short.
+            db.execute("PRAGMA writable_schema=ON")
+            yield from db.execute(statement, values)
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+        logger.info("salvage from %s stopped: %s", path.name, error)
+        yield None
 
 
 def _is_alert(body: object) -> bool:

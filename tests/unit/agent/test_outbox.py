@@ -1,7 +1,10 @@
 """The outbox keeps what the device has to say until the server has stored it."""
 
 import math
+import sqlite3
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -251,4 +254,28 @@ def test_the_writer_survives_our_own_bugs(tmp_path: Path) -> None:
         assert outbox.counters().alerts_stored == 2
     finally:
         supervision.stop()
+        outbox.close()
+
+
+def test_a_large_damaged_outbox_is_salvaged_in_little_memory(tmp_path: Path) -> None:
+    body = codec.canonical(window(1, padding=400))
+    count = (16 << 20) // len(body)
+    opened(tmp_path, start=False).close()
+    path = tmp_path / "outbox.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO stream(id, boot, name) VALUES (1, 'boot0', 'belt')")
+        db.executemany(
+            "INSERT INTO window(stream, seq, body) VALUES (1, ?, ?)",
+            ((number, body) for number in range(1, count + 1)),
+        )
+        db.execute("PRAGMA user_version=99")  # not a schema of ours
+
+    tracemalloc.start()
+    outbox = opened(tmp_path, boot="boot2", start=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    try:
+        assert [(span.low, span.high) for span in outbox.spans()] == [(1, count)]
+        assert peak < 4 << 20, f"{peak >> 20} MB"
+    finally:
         outbox.close()
