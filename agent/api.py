@@ -105,10 +105,14 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: _Request, client_address: _Address) -> None:
         """Answer on a thread of its own, as long as there is a place for one more."""
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had now: nobody else would give the place back
+            self._places.release()
+            raise
 
     def process_request_thread(self, request: _Request, client_address: _Address) -> None:
         """Give the place back when the answer is out."""
