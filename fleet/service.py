@@ -114,6 +114,7 @@ class FleetServer:
             loops = [
                 *wires.loops(),
                 broker.child.supervise(),
+                self._accounts.keep(),
                 self._ticker.run(),
                 forget_in_turns(self._database, config.retention, self._clock),
             ]

@@ -1,5 +1,6 @@
 """Routes: rollouts. Every decision may name the revision that was looked at."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Protocol
 
@@ -57,7 +58,8 @@ def routes(ctx: ApiContext) -> APIRouter:
         idempotency_key: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Start a rollout; the same Idempotency-Key again returns the same rollout."""
-        spec = parse_spec(await request.body(), name="rollout")
+        # Long lists of devices take a while to read, and messages must not wait for them.
+        spec = await asyncio.to_thread(parse_spec, await request.body(), name="rollout")
         created = await ctx.database.write(
             lambda connection: service.create(
                 connection,

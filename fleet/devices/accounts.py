@@ -1,13 +1,20 @@
 """The broker's account files, kept equal to the enrolled devices."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+from edgeops.errors import StorageError
 from fleet.broker.accounts import BrokerAccounts, write_accounts
 from fleet.broker.passwords import hash_password
 from fleet.db.engine import Database
 from fleet.devices import enrolment
+
+logger = logging.getLogger(__name__)
+
+RETRY_S: Final = 10.0
 
 
 class AccountsFile:
@@ -56,6 +63,19 @@ class AccountsFile:
                 self._written = covered
                 self._reload()
         return BrokerAccounts(self._folder / "passwd", self._folder / "acl")
+
+    async def keep(self, *, every_s: float = RETRY_S) -> None:
+        """Write again, until cancelled, what could not be written.
+
+        Else a device that was decommissioned while the disk was full would stay admitted.
+        """
+        while True:
+            await asyncio.sleep(every_s)
+            if self._written < self._asked and not self._turn.locked():
+                try:
+                    await self.refresh()
+                except StorageError as error:
+                    logger.error("the broker's accounts are old: %s", error)  # noqa: TRY400
 
 
 def _nothing() -> None:

@@ -1,5 +1,7 @@
 """What each slot of each device must run: signed, numbered, rung for in the same transaction."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -8,7 +10,7 @@ from edgeops.clock import Clock
 from edgeops.contracts.update import Assignment, Probation
 from edgeops.errors import TransitionError, UsageError
 from edgeops.trust import ASSIGNMENT_TYPE, Envelope, SigningKey, parse_envelope
-from fleet.db.schema import assignment, bundle, device, doorbell
+from fleet.db.schema import assignment, bundle, device, doorbell, slot_state
 
 
 class Assigner:
@@ -49,12 +51,10 @@ class Assigner:
             TransitionError: The device is decommissioned.
         """
         _check_target(connection, device, bundle)
-        here = (assignment.c.device == device, assignment.c.slot == slot)
-        last = connection.execute(select(assignment.c.gen).where(*here)).scalar_one_or_none()
         document = Assignment(
             device=device,
             slot=slot,
-            gen=(last or 0) + 1,
+            gen=_last_generation(connection, device, slot) + 1,
             bundle=bundle,
             rollout=rollout,
             attempt=attempt,
@@ -85,6 +85,21 @@ class Assigner:
             .on_conflict_do_update(index_elements=["device"], set_=ring)
         )
         return document.gen
+
+
+def _last_generation(connection: Connection, device_id: str, slot: str) -> int:
+    """Return the highest generation given out, or that the device says it has seen.
+
+    The two differ after the database was restored from a backup, and a device never goes back.
+    """
+    given = select(assignment.c.gen).where(
+        assignment.c.device == device_id, assignment.c.slot == slot
+    )
+    seen = select(slot_state.c.gen).where(
+        slot_state.c.device == device_id, slot_state.c.slot == slot
+    )
+    known: Sequence[int] = connection.execute(given.union_all(seen)).scalars().all()
+    return max(known, default=0)
 
 
 def envelopes_of(connection: Connection, device_id: str) -> tuple[Envelope, ...]:

@@ -8,8 +8,14 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from edgeops import codec
-from edgeops.contracts.update import Assignment
-from edgeops.errors import ContractError, TransitionError, TrustError, UsageError
+from edgeops.contracts.update import Assignment, DeviceReport, SlotReport, UpdateState
+from edgeops.errors import (
+    ContractError,
+    StorageError,
+    TransitionError,
+    TrustError,
+    UsageError,
+)
 from edgeops.trust import ASSIGNMENT_TYPE, Role, SigningKey, TrustStore
 from fleet.broker.passwords import PasswordHash
 from fleet.db.engine import Database
@@ -19,7 +25,8 @@ from fleet.devices.accounts import AccountsFile
 from fleet.devices.assignments import Assigner
 from fleet.devices.doorbells import Ring
 from fleet.devices.enrolment import Enrolment
-from tests.unit.fleet.database import SetClock
+from fleet.devices.reports import apply_report
+from tests.unit.fleet.database import SetClock, until
 
 DIGEST = "sha256:" + "1" * 64
 OTHER = "sha256:" + "2" * 64
@@ -192,6 +199,54 @@ def test_accounts_of_many_changes_share_one_write(database: Database, tmp_path: 
     names = [line.split(":")[0] for line in (tmp_path / "broker/passwd").read_text().splitlines()]
     assert sorted(names) == sorted(["edgeops-server", *(f"d{n}" for n in range(20))])
     assert 1 <= len(reloads) <= 3
+
+
+def test_accounts_that_could_not_be_written_are_written_later(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A device that was decommissioned while the disk was full must not stay admitted."""
+    database.write_here(lambda c: enrol(c, "d1"))
+    folder = tmp_path / "broker"
+    (folder / "passwd").mkdir(parents=True)  # no file can take its place
+
+    async def scene() -> None:
+        accounts = AccountsFile(
+            database=database,
+            folder=folder,
+            tenant="default",
+            username="edgeops-server",
+            password="x" * 20,
+        )
+        with pytest.raises(StorageError):
+            await accounts.refresh()
+        task = asyncio.create_task(accounts.keep(every_s=0.02))
+        await until(lambda: "accounts" in caplog.text)
+        (folder / "passwd").rmdir()
+        await until((folder / "passwd").is_file)
+        task.cancel()
+
+    asyncio.run(scene())
+    assert "d1:" in (folder / "passwd").read_text()
+
+
+def test_a_new_generation_is_above_what_the_device_has_seen(database: Database) -> None:
+    """After the database was restored from a backup, devices must still obey."""
+    assigner = Assigner(SigningKey.generate(), SetClock())
+    database.write_here(enrol)
+    database.write_here(add_bundles)
+    said = DeviceReport(
+        device="d1",
+        boot="b1",
+        report_seq=1,
+        slots=(SlotReport(slot="main", gen=418, state=UpdateState.COMMITTED),),
+    )
+    database.write_here(lambda c: apply_report(c, said, b"{}", now_s=1.0, keep=5))
+
+    def assign(connection: Connection) -> int:
+        return assigner.set_assignment(connection, device="d1", slot="main", bundle=DIGEST)
+
+    assert database.write_here(assign) == 419
+    assert database.write_here(assign) == 420
 
 
 def test_listing_pages_and_filters(database: Database) -> None:
