@@ -203,48 +203,32 @@ def explain(
     )  # fmt: skip
 
 
-@app.command()
-def approve(
-    *,
-    rollout: Rollout,
-    expected: Expected = None,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """Let a rollout that awaits approval run."""
-    _decide(
-        "approve",
-        rollout,
-        expected=expected,
-        url=url,
-        token_file=token_file,
-        config=config,
-        json=json,
-    )
+def _add_decision(name: str, text: str) -> None:
+    """Add the command of a decision that takes nothing but the rollout."""
+
+    @app.command(name, help=text)
+    def decide(
+        *,
+        rollout: Rollout,
+        expected: Expected = None,
+        url: Url = None,
+        token_file: TokenFile = None,
+        config: Config = None,
+        json: Json = False,
+    ) -> None:
+        _decide(
+            name,
+            rollout,
+            expected=expected,
+            url=url,
+            token_file=token_file,
+            config=config,
+            json=json,
+        )
 
 
-@app.command()
-def pause(
-    *,
-    rollout: Rollout,
-    expected: Expected = None,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """Admit no further device; those on the way go on."""
-    _decide(
-        "pause",
-        rollout,
-        expected=expected,
-        url=url,
-        token_file=token_file,
-        config=config,
-        json=json,
-    )
+_add_decision("approve", "Let a rollout that awaits approval run.")
+_add_decision("pause", "Admit no further device; those on the way go on.")
 
 
 @app.command()
@@ -274,48 +258,8 @@ def resume(
     )
 
 
-@app.command()
-def abort(
-    *,
-    rollout: Rollout,
-    expected: Expected = None,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """End it: devices on the way go back, those that committed keep the bundle."""
-    _decide(
-        "abort",
-        rollout,
-        expected=expected,
-        url=url,
-        token_file=token_file,
-        config=config,
-        json=json,
-    )
-
-
-@app.command()
-def revert(
-    *,
-    rollout: Rollout,
-    expected: Expected = None,
-    url: Url = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """End it: every device goes back to what it ran before."""
-    _decide(
-        "revert",
-        rollout,
-        expected=expected,
-        url=url,
-        token_file=token_file,
-        config=config,
-        json=json,
-    )
+_add_decision("abort", "End it: devices on the way go back, those that committed keep the bundle.")
+_add_decision("revert", "End it: every device goes back to what it ran before.")
 
 
 def _decide(
