@@ -47,6 +47,16 @@ for _tag, _pattern, _first in (
     )
 
 
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """Return an integer as YAML 1.2 means it: PyYAML would read 010 as 8 and refuse 09."""
+    text = str(loader.construct_scalar(node))
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    return int(text, base)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with a document."""

@@ -144,3 +144,10 @@ def test_the_environment_lies_over_the_file() -> None:
 def test_durations_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         Duration.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("010", 10), ("09", 9), ("-07", -7), ("+5", 5), ("0o17", 15), ("0x1F", 31)]
+)
+def test_whole_numbers_are_read_as_yaml_1_2_means_them(text: str, value: int) -> None:
+    assert yamldoc.plain(f"n: {text}\n".encode(), name="c.yaml") == {"n": value}
