@@ -11,6 +11,7 @@ from edgeops.clock import iso
 from edgeops.codec import JsonValue
 from edgeops.console import print_json, say
 from edgeops.errors import UsageError
+from edgeops.quantities import Duration
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient, JsonObject
@@ -99,6 +100,14 @@ def _figure(value: object) -> str:
         return f"{value:.4g}"
     text = _plain(value)
     return short(text) if text.startswith("sha256:") else text
+
+
+def duration_of(text: str, option: str) -> Duration:
+    """Return the duration that an option says; raises ``UsageError`` that names it."""
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
 
 
 def short(digest: JsonValue) -> str:

@@ -9,13 +9,13 @@ import typer
 from edgeops import codec
 from edgeops.console import new_app, print_json, say
 from edgeops.errors import UsageError
-from edgeops.quantities import Duration
 from fleet.cli_common import (
     Config,
     Json,
     TokenFile,
     Url,
     client,
+    duration_of,
     label_of,
     pairs,
     short,
@@ -83,7 +83,7 @@ def start(
         "selector.board": board,
         "selector.labels": dict(label_of(text) for text in label) if label else None,
         "selector.devices": device or None,
-        "probation.s": float(Duration.parse(probation)) if probation else None,
+        "probation.s": float(duration_of(probation, "--probation")) if probation else None,
         "probation.frames": probation_frames,
         "approval": approval or None,
         "downgrade_ok": downgrade_ok or None,
@@ -325,7 +325,8 @@ def _stages(
 
     try:
         percents = [float(word) for word in (stages or "100").split(",")]
-        soak_s, timeout_s = Duration.parse(soak or "0s"), Duration.parse(timeout or "1h")
+        soak_s = duration_of(soak or "0s", "--soak")
+        timeout_s = duration_of(timeout or "1h", "--attempt-timeout")
     except ValueError as error:
         raise UsageError(f"--stages, --soak or --attempt-timeout: {error}") from error
     return codec.plain(

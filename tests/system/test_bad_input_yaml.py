@@ -121,3 +121,13 @@ def test_check_lists_each_fault_on_a_line_of_its_own(tmp_path: Path) -> None:
     assert "agent.yaml: line 2: device.id" in ended.err
     assert "agent.yaml: line 3: surces: unknown key; did you mean 'sources'?" in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("option", ["--probation", "--soak", "--attempt-timeout"])
+def test_a_duration_that_is_none_is_a_usage_error(tmp_path: Path, option: str) -> None:
+    words = ["fleet", "rollout", "start", "tiny", "--canary", "1", option, "soon"]
+
+    status, sentence = edgeops(*words, "--server", "http://127.0.0.1:9", cwd=tmp_path).refusal()
+
+    assert status == 2
+    assert option in sentence
