@@ -61,9 +61,9 @@ def perform(
             stage = Stage(timeline=timeline, view=view, workshop=workshop, plant=plant, pool=pool)
             step = "convert"
             try:
-                models += scenario.convert(stage)
+                models += scenario.convert(stage, broker=broker)
                 step = "serve"
-                scenario.serve(stage, broker=broker)
+                scenario.serve(stage)
                 step = "enrol"
                 scenario.enrol(stage, devices)
                 for step, play in scenario.STEPS:  # noqa: B007  # named in the failure below

@@ -27,18 +27,19 @@ SLOW_BYTES_PER_S: Final = 20_000.0
 MIN_OFFLINE_FRAMES: Final = 40
 
 CANARY_FIRST: Final[tuple[dict[str, object], ...]] = (
-    {"count": 1, "soak": "1s", "attempt_timeout": "40s"},
-    {"percent": 50, "soak": "1s", "attempt_timeout": "40s"},
+    {"count": 1, "soak": "500ms", "attempt_timeout": "40s"},
+    {"percent": 50, "soak": "500ms", "attempt_timeout": "40s"},
     {"percent": 100, "attempt_timeout": "40s"},
 )
 
 
-def convert(stage: Stage) -> list[ModelFigures]:
-    """Convert the two models of version 1; the later versions follow in the background."""
+def convert(stage: Stage, *, broker: str) -> list[ModelFigures]:
+    """Convert the two models of version 1 while the server starts; the rest follows later."""
     stage.timeline.doing = "making data and keys, converting two models"
     preparing = stage.pool.submit(stage.workshop.prepare)
     stage.wait("making data and keys", preparing.done, limit_s=60)
     preparing.result()
+    stage.plant.start_server(broker=broker)  # it needs the release key that was just made
     stage.order("visual", model="visual-v1.onnx", version="1.0.0", serial=1)
     stage.order("bearing", model="bearing-v1.onnx", version="1.0.0", serial=1)
     made = [stage.made("visual-1.0.0"), stage.made("bearing-1.0.0")]
@@ -52,14 +53,10 @@ def convert(stage: Stage) -> list[ModelFigures]:
     return found
 
 
-def serve(stage: Stage, *, broker: str) -> None:
-    """Start server and broker."""
-    stage.plant.start_server(broker=broker)
-    took = stage.wait("starting server and broker", stage.plant.server_ready)
-    stage.done(
-        "serve",
-        f"server with {stage.plant.endpoints['broker']} broker and SQLite ready after {took:.1f} s",
-    )
+def serve(stage: Stage) -> None:
+    """Wait for server and broker."""
+    stage.wait("starting server and broker", stage.plant.server_ready)
+    stage.done("serve", f"server with {stage.plant.endpoints['broker']} broker and SQLite is ready")
 
 
 def enrol(stage: Stage, devices: int) -> None:
@@ -93,8 +90,10 @@ def enrol(stage: Stage, devices: int) -> None:
 
 def first_rollout(stage: Stage) -> None:
     """Roll version 1 of both models out, canary first."""
-    stage.roll_out("visual-1.0.0", slot=VISION, kind="belt", stages=CANARY_FIRST)
-    stage.roll_out("bearing-1.0.0", slot=VIBRATION, kind="motor", stages=CANARY_FIRST[::2])
+    stage.roll_out("visual-1.0.0", slot=VISION, kind="belt", stages=CANARY_FIRST, probation=(2, 20))
+    stage.roll_out(
+        "bearing-1.0.0", slot=VIBRATION, kind="motor", stages=CANARY_FIRST[::2], probation=(2, 4)
+    )
     both = ("visual-1.0.0", "bearing-1.0.0")
     took = stage.wait(
         "rolling out v1: canary, half, all", lambda: all(stage.completed(t) for t in both)

@@ -97,9 +97,23 @@ class Stage:
         return future.result()
 
     def roll_out(
-        self, title: str, *, slot: str, kind: str, stages: Sequence[dict[str, object]]
+        self,
+        title: str,
+        *,
+        slot: str,
+        kind: str,
+        stages: Sequence[dict[str, object]],
+        probation: tuple[int, int] = (3, 35),
     ) -> None:
-        """Push a bundle and start its rollout to all devices of ``kind``."""
+        """Push a bundle and start its rollout to all devices of ``kind``.
+
+        Args:
+            title: Of the conversion, such as ``visual-2.0.0``.
+            slot: Slot of the devices.
+            kind: Label of the devices.
+            stages: As in a rollout policy.
+            probation: Least seconds and frames; the default is long enough to compare behaviour.
+        """
         made = self.made(title)
         self.plant.fleet("models", "push", str(made.folder))
         policy = {
@@ -110,7 +124,7 @@ class Stage:
             "selector": {"labels": {"kind": kind}},
             "stages": list(stages),
             "gate": {"max_failure_rate": 0.05, "on_fail": "pause"},
-            "probation": {"s": 3, "frames": 35 if kind == "belt" else 6},
+            "probation": {"s": probation[0], "frames": probation[1]},
         }
         path = self.plant.folder / f"rollout-{title}.yaml"
         path.write_text(yaml.safe_dump(policy, sort_keys=False))
