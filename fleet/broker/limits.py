@@ -15,6 +15,7 @@ class Limits:
         connect_timeout_s: Time for a new connection to send its CONNECT.
         before_connect_bytes: Largest packet of a client that we do not know yet.
         congestion_bytes: Unsent bytes of one connection at which messages wait in its queue.
+        max_sessions_per_user: A device needs one; else one stolen password could take them all.
         offline_expiry_s: A persistent session without its client is forgotten after this time.
     """
 
@@ -25,6 +26,7 @@ class Limits:
     max_queued_bytes: int = 32 * MIB
     max_total_queued_bytes: int = 256 * MIB
     max_sessions: int = 100_000
+    max_sessions_per_user: int = 50
     max_subscriptions: int = 1_000
     max_retained_messages: int = 200_000
     max_retained_bytes: int = 256 * MIB

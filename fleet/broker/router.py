@@ -1,5 +1,6 @@
 """Who gets what: sessions, subscriptions, retained messages and their bounds. No I/O."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from fleet.broker.acl import Grant, Permissions
@@ -21,6 +22,7 @@ class Router:
         self._limits = limits
         self._tally = tally
         self._sessions: dict[str, Session] = {}
+        self._sessions_of: Counter[str | None] = Counter()
         self._filters: FilterTree[Session, Subscription] = FilterTree()
         self.retained = RetainedMessages(limits)
         self._waiting = Waiting()
@@ -56,7 +58,7 @@ class Router:
             self.discard(old)
             old = None
         if old is None:
-            if len(self._sessions) >= self._limits.max_sessions:
+            if not self._has_room(username):
                 return None
             session = Session(
                 client_id=client_id,
@@ -67,6 +69,7 @@ class Router:
                 waiting=self._waiting,
             )
             self._sessions[client_id] = session
+            self._sessions_of[username] += 1
         else:
             session = old
         session.permissions = permissions
@@ -90,6 +93,15 @@ class Router:
         session.subscriptions.clear()
         if self._sessions.get(session.client_id) is session:
             del self._sessions[session.client_id]
+            self._sessions_of[session.username] -= 1
+            if not self._sessions_of[session.username]:
+                del self._sessions_of[session.username]
+
+    def _has_room(self, username: str | None) -> bool:
+        """Return whether the user, or one more client without a name, may have a new session."""
+        if len(self._sessions) >= self._limits.max_sessions:
+            return False
+        return username is None or self._sessions_of[username] < self._limits.max_sessions_per_user
 
     def expire(self, now_s: float) -> None:
         """Forget sessions whose client stayed away too long."""

@@ -269,3 +269,31 @@ def test_packet_ids_are_never_used_twice_at_once() -> None:
     stays = link.sent[0].packet_id
     assert all(packet.packet_id != stays for packet in link.sent[1:])
     assert all(1 <= packet.packet_id <= 65_535 for packet in link.sent)
+
+
+def test_one_user_cannot_take_all_sessions() -> None:
+    bench = Bench(max_sessions=10, max_sessions_per_user=2)
+    link = RecordingLink()
+
+    def attach(client_id: str, username: str | None) -> Session | None:
+        attached = bench.router.attach(
+            client_id=client_id,
+            username=username,
+            is_clean=False,
+            permissions=UNRESTRICTED,
+            link=link,
+        )
+        return attached[0] if attached is not None else None
+
+    first = attach("a", "thief")
+    assert first is not None
+    assert attach("b", "thief") is not None
+    assert attach("c", "thief") is None
+    assert attach("b", "thief") is not None  # its own again
+    assert attach("d", "other") is not None
+    assert attach("e", None) is not None
+
+    bench.router.discard(first)
+    bench.router.discard(first)
+    assert attach("c", "thief") is not None
+    assert attach("f", "thief") is None
