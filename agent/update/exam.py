@@ -92,7 +92,7 @@ def judge_exam(answer: ExamAnswer, rules: UpdateRules) -> ExamOutcome:
     figures = answer.preflight
     if figures is None:
         return ExamOutcome(None, Reason.LOAD, answer.error)
-    if figures.golden_agreement < answer.required:
+    if figures.golden_agreement is not None and figures.golden_agreement < answer.required:
         return ExamOutcome(
             figures,
             Reason.GOLDEN,

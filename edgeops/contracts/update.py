@@ -139,9 +139,16 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What the exam before activation measured on this device."""
+    """What the exam before activation measured on this device.
 
-    golden_agreement: float
+    Attributes:
+        golden_agreement: Share of golden samples answered as expected, 0 to 1; ``None``: the
+            bundle has none, so all that is known is that it loads.
+        p95_ms: 95th percentile of one inference in milliseconds; 0 where none was timed.
+        variant: Runtime and precision that was examined.
+    """
+
+    golden_agreement: float | None = None
     p95_ms: float
     rss_bytes: Count
     variant: str
