@@ -65,15 +65,13 @@ class Heartbeat:
         self._map.close()
 
 
-def limit_s(stage: Stage, p99_s: float) -> float | None:
-    """Return how long one beat may last, in seconds; ``None``: as long as it takes.
+def limit_s(stage: Stage, p99_s: float) -> float:
+    """Return how long one beat may last, in seconds.
 
     Args:
-        stage: A pipe that waits in ``EMIT`` waits for its supervisor, which is not its fault.
+        stage: Where the pipe is.
         p99_s: 99th percentile of an inference so far.
     """
-    if stage is Stage.EMIT:
-        return None
     if stage in {Stage.LOAD, Stage.START}:
         return LOAD_LIMIT_S
     return max(P99_FACTOR * p99_s, LEAST_LIMIT_S)
@@ -86,10 +84,17 @@ class StuckJudge:
         self._last: Beat | None = None
         self._since_s = now_s
 
-    def is_stuck(self, beat: Beat, now_s: float, p99_s: float) -> bool:
-        """Return whether the same beat has lasted longer than its stage may."""
-        if beat != self._last:
+    def is_stuck(self, beat: Beat, now_s: float, p99_s: float, *, heard: bool = False) -> bool:
+        """Return whether the same beat has lasted longer than its stage may.
+
+        Args:
+            beat: The pipe's beat of now.
+            now_s: Monotonic seconds.
+            p99_s: 99th percentile of an inference so far.
+            heard: A message was read just now: a pipe in ``EMIT`` was waiting for its supervisor,
+                which is not its fault. With nothing to read it waits for nobody.
+        """
+        if beat != self._last or (heard and beat.stage is Stage.EMIT):
             self._last, self._since_s = beat, now_s
             return False
-        limit = limit_s(beat.stage, p99_s)
-        return limit is not None and now_s - self._since_s > limit
+        return now_s - self._since_s > limit_s(beat.stage, p99_s)

@@ -218,7 +218,8 @@ class Pipeline:
             self._tick()
             now = self._clock.monotonic()
             beat = process.beat()
-            if judge.is_stuck(beat, now, self.health().latency.percentile(0.99) / 1000.0):
+            p99_s = self.health().latency.percentile(0.99) / 1000.0
+            if judge.is_stuck(beat, now, p99_s, heard=message is not None):
                 process.kill()
                 return f"it hung in {beat.stage.name.lower()} and was killed"
         process.send(Stop())
