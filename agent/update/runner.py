@@ -28,7 +28,13 @@ from edgeops import codec
 from edgeops.backoff import Backoff
 from edgeops.clock import Clock, trust_of
 from edgeops.contracts.manifest import Manifest, Variant
-from edgeops.contracts.update import Assignment, DeviceReport, SlotReport
+from edgeops.contracts.update import (
+    Assignment,
+    DeviceReport,
+    Reason,
+    SlotReport,
+    UpdateState,
+)
 from edgeops.errors import ContractError, TransportError, TrustError
 from edgeops.trust import ASSIGNMENT_TYPE, Envelope, Role, TrustStore
 
@@ -36,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 STOP_S: Final = 2.0
 RECONCILE_S: Final = 900.0
+MAX_FOREIGN_SLOTS: Final = 16
 
 
 class Updater:
@@ -93,6 +100,7 @@ class Updater:
         self._tidying = threading.Lock()
         self._reporting = threading.Lock()
         self._refusals: Counter[str] = Counter()
+        self._foreign: dict[str, SlotReport] = {}
         self._news = threading.Condition()
         self._rung = False
         self._stopping = threading.Event()
@@ -203,12 +211,34 @@ class Updater:
             return
         slot = self._slots.get(assignment.slot)
         if slot is None:
-            self._refuse("unknown_slot", f"there is no slot {assignment.slot} here")
+            self._turn_down(assignment)
         elif assignment.gen < slot.record.high_gen:
             # An old assignment played back, or a server that lost its memory.
             self._refuse("replayed", f"generation {assignment.gen} of {assignment.slot} is past")
         elif slot.offer(assignment) and slot.record.assignment is not None:
             self._server.cancel()  # of what was being fetched for an older generation
+
+    def _turn_down(self, assignment: Assignment) -> None:
+        """Tell the server, once per generation, that the slot it means is not configured here."""
+        why = f"no pipeline of this device has the slot {assignment.slot}"
+        self._refuse("unknown_slot", why)
+        with self._reporting:
+            known = self._foreign.get(assignment.slot)
+            if known is None and len(self._foreign) >= MAX_FOREIGN_SLOTS:
+                return
+            if known is not None and known.gen >= assignment.gen:
+                return
+            self._foreign[assignment.slot] = SlotReport(
+                slot=assignment.slot,
+                gen=assignment.gen,
+                state=UpdateState.REJECTED,
+                target=assignment.bundle,
+                rollout=assignment.rollout,
+                attempt=assignment.attempt,
+                reason=Reason.NO_SLOT,
+                detail=why,
+            )
+        self._report()
 
     def _refuse(self, cause: str, why: object) -> None:
         self._refusals[cause] += 1
@@ -248,7 +278,7 @@ class Updater:
                 device=self._device,
                 boot=self._boot,
                 report_seq=self._journal.next_report(),
-                slots=self.slots(),
+                slots=(*self.slots(), *self._foreign.values()),
                 free_bytes=_free_bytes(self._state_dir),
                 clock=trust_of(now),
             )

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     NETWORK = "network"
     DISK_FULL = "disk-full"
     DEADLINE = "deadline"
+    NO_SLOT = "no-slot"
     NO_VARIANT = "no-variant"
     WRONG_TASK = "wrong-task"
     MISSING_LABELS = "missing-labels"
@@ -77,6 +78,7 @@ _BLAME = {
     Reason.NETWORK: ReasonClass.TRANSIENT,
     Reason.INTERRUPTED: ReasonClass.TRANSIENT,
     Reason.DISK_FULL: ReasonClass.DEVICE,
+    Reason.NO_SLOT: ReasonClass.DEVICE,
     Reason.NO_VARIANT: ReasonClass.DEVICE,
     Reason.NO_PROGRESS: ReasonClass.DEVICE,
     Reason.BOOT_LOOP: ReasonClass.DEVICE,

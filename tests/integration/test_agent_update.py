@@ -379,6 +379,23 @@ def test_assignments_that_are_not_for_us_are_counted_and_not_obeyed(
         assert device.host.history.count(bundles["new"].digest.removeprefix("sha256:")) == 0
 
 
+def test_a_slot_that_is_not_configured_here_is_turned_down_once_and_by_name(
+    device: Device, bundles: dict[str, Bundle]
+) -> None:
+    with device.running() as updater:
+        device.install(bundles["old"], 1)
+        device.server.envelopes.clear()
+        device.server.assign(assignment(bundles["new"], 7, slot="other"))
+        updater.reconcile()
+        told = {slot.slot: slot for slot in device.reports[-1].slots}
+        assert (told["other"].gen, told["other"].state) == (7, UpdateState.REJECTED)
+        assert (told["other"].reason, told["other"].running) == (Reason.NO_SLOT, None)
+        assert told["main"].running == bundles["old"].digest
+        before = len(device.reports)
+        updater.reconcile()
+        assert len(device.reports) == before
+
+
 def test_an_assignment_of_what_runs_is_committed_at_once(
     device: Device, bundles: dict[str, Bundle]
 ) -> None:
