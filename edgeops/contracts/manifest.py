@@ -1,7 +1,7 @@
 """One immutable model version: everything a device needs to run it and to distrust it."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta
 
@@ -27,7 +27,8 @@ SCHEMA: Final = 1
 TaskType = Literal[
     "classification", "detection", "segmentation", "keyword", "anomaly", "regression"
 ]
-Decoder = Literal["ssd", "yolox", "yolo"]
+Decoder = Literal["ssd", "yolox", "yolo", "ultraface", "fastestdet"]
+_DECODERS: Final = ", ".join(get_args(Decoder))
 Label = Annotated[str, Meta(min_length=1, max_length=100)]
 Text = Annotated[str, Meta(max_length=8000)]
 FreeForm = Annotated[Any, Meta(description="any JSON value")]
@@ -71,7 +72,7 @@ class Task:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("Expected labels that differ from each other")
         if self.type == "detection" and self.decoder is None:
-            raise ValueError("Expected a decoder (ssd, yolox, yolo) for the task detection")
+            raise ValueError(f"Expected a decoder for the task detection: {_DECODERS}")
         if self.type == "anomaly" and self.score is None:
             raise ValueError("Expected a score (mse, mae, output) for the task anomaly")
 

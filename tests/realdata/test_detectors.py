@@ -140,3 +140,63 @@ def test_the_camera_s_channel_order_is_minded(yolox: Model, data_dir: Path) -> N
     swapped = np.ascontiguousarray(image[..., ::-1])
 
     assert yolox.predict(image, "bgr") == yolox.predict(swapped, "rgb")
+
+
+def test_ultraface_counts_the_faces_that_people_count(data_dir: Path) -> None:
+    task = Task(
+        type="detection",
+        decoder="ultraface",
+        labels=("face",),
+        score_threshold=0.7,
+        nms_iou=0.3,
+        max_objects=200,
+    )
+    steps = (
+        Step(resize=Resize(size=(320, 240))),
+        Step(normalize=Normalize(mean=(127.0,), std=(128.0,))),
+    )
+    model = Model.open(
+        data_dir / "face/models/version-slim-320.onnx",
+        "onnx",
+        task=task,
+        spec=InputSpec(layout="nchw", preprocess=steps),
+    )
+    counts = {"2.jpg": 4, "5.jpg": 1, "9.jpg": 8, "12.jpg": 5, "16.jpg": 9, "19.jpg": 5}
+
+    found = {
+        name: len(model.predict(_read(data_dir / "face/images" / name), "bgr").objects)
+        for name in counts
+    }
+
+    assert found == counts
+
+
+def test_fastestdet_gives_the_boxes_of_its_reference_run(data_dir: Path) -> None:
+    names = (data_dir / "detect/coco_classes.txt").read_text().split("\n")
+    labels = tuple(name for name in names if name)
+    task = Task(type="detection", decoder="fastestdet", labels=labels, score_threshold=0.5)
+    steps = (
+        Step(resize=Resize(size=(352, 352), interpolation="area")),
+        Step(color="bgr"),
+        Step(scale=1 / 255),
+    )
+    model = Model.open(
+        data_dir / "detect/models/FastestDet.onnx",
+        "onnx",
+        task=task,
+        spec=InputSpec(layout="nchw", preprocess=steps),
+    )
+    reference = json.loads((data_dir / "detect/float_detections_FastestDet.json").read_text())
+    compared = matched = 0
+    for name, rows in list(reference.items())[:20]:
+        image = _read(data_dir / "detect/images" / name)
+        objects = model.predict(image, "bgr").objects
+        for index, score, *box in rows:
+            if score < 0.6:  # the reference shrank the photographs in another way
+                continue
+            compared += 1
+            wanted = _shares(box, image)
+            matched += any(_same(found, labels[index], score, wanted) for found in objects)
+
+    assert compared > 30
+    assert matched >= 0.95 * compared

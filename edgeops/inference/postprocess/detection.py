@@ -7,9 +7,11 @@ from edgeops.contracts.result import Detection, Result
 from edgeops.errors import InferenceError
 from edgeops.inference.arrays import Floats
 from edgeops.inference.packing import Prepared
+from edgeops.inference.postprocess.fastestdet import FastestdetHead
 from edgeops.inference.postprocess.heads import Head
 from edgeops.inference.postprocess.nms import suppress
 from edgeops.inference.postprocess.ssd import SsdHead
+from edgeops.inference.postprocess.ultraface import UltrafaceHead
 from edgeops.inference.postprocess.yolo import YoloHead
 from edgeops.inference.postprocess.yolox import YoloxHead
 
@@ -55,5 +57,9 @@ def _head(task: Task, outputs: tuple[TensorSpec, ...]) -> Head:
             return YoloHead(task, outputs)
         case "ssd":
             return SsdHead(task, outputs)
+        case "ultraface":
+            return UltrafaceHead(task, outputs)
+        case "fastestdet":
+            return FastestdetHead(task, outputs)
         case None:
             raise InferenceError("the task detection names no decoder")
