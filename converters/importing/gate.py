@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.arrays import Feeds
-from converters.ort import OrtModel
+from converters.importing.origin import Reference
 from edgeops.errors import ConversionError
 
 
@@ -32,7 +32,7 @@ class GateResult:
         return self.max_abs_diff / max(1.0, self.max_abs_value)
 
 
-def compare(reference: OrtModel, candidate: OrtModel, samples: Iterable[Feeds]) -> GateResult:
+def compare(reference: Reference, candidate: Reference, samples: Iterable[Feeds]) -> GateResult:
     """Return the largest difference of ``candidate`` from ``reference``.
 
     Raises:
