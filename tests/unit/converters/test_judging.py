@@ -3,6 +3,7 @@
 import pytest
 
 from converters.calibration import CalibrationMethod
+from converters.detections import overlap
 from converters.metrics import (
     Truth,
     agreement,
@@ -10,7 +11,6 @@ from converters.metrics import (
     f1,
     mean_average_precision,
     measure,
-    overlap,
     per_class,
     top1,
 )
