@@ -1,6 +1,8 @@
 """Runs every benchmark, one after the other, with the machine and versions first.
 
-    python -m tests.benchmarks [NAME…]        # names: startup memory pipeline ingest inference
+    python -m tests.benchmarks [NAME…]
+
+Names: startup memory pipeline ingest inference scoreboard.
 
 Figures are ratios against a bare loop or a peer in the same run; nothing is asserted.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.machine import describe
 
 HERE = Path(__file__).parent
-NAMES = ("startup", "memory", "pipeline", "ingest", "inference")
+NAMES = ("startup", "memory", "pipeline", "ingest", "inference", "scoreboard")
 LIBRARIES = ("numpy", "onnxruntime", "ai-edge-litert", "opencv-python-headless", "paho-mqtt")
 
 

@@ -1,0 +1,87 @@
+"""Convert in a child process, as a user would, and note what it took."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.scoreboard.cases import Case
+from tests.benchmarks.scoreboard.data import Fold
+
+KIBI = 1024
+TIME_LIMIT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """How a child process ended."""
+
+    status: int
+    seconds: float
+    peak_rss_bytes: int
+    output: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A conversion's outcome; ``outcome`` is what ``edgeops convert --json`` printed."""
+
+    folder: Path | None
+    seconds: float
+    peak_rss_bytes: int
+    outcome: Mapping[str, object]
+    words: str
+
+
+def run_child(argv: Sequence[str], cwd: Path) -> Child:
+    """Run a program to its end and return what it said and needed."""
+    out, err = cwd / "stdout", cwd / "stderr"
+    start = time.perf_counter()
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        process = subprocess.Popen(argv, stdout=stdout, stderr=stderr, cwd=cwd)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return Child(
+        process.returncode,
+        time.perf_counter() - start,
+        usage.ru_maxrss * KIBI,
+        out.read_text(),
+        err.read_text(),
+    )
+
+
+def recipe_text(case: Case, data: Path, fold: Fold) -> str:
+    """Return the case's recipe for one fold."""
+    names = (data / "detect/coco_classes.txt").read_text().split("\n")
+    coco = ", ".join(f'"{name}"' for name in names if name)
+    return (
+        f"model: {data / case.model}\nname: {case.name}\nversion: 1.0.0\n"
+        f"{case.recipe.replace('COCO', f'[{coco}]')}\n"
+        f"calibration: {{data: {fold.calibration}, samples: 100, seed: 1}}\n"
+        f"evaluation: {{data: {fold.evaluation}, metric: {case.metric}, "
+        f"max_drop: {case.max_drop}}}\n"
+        "outputs: [{runtime: tflite, precision: int8}, {runtime: onnx, precision: int8},\n"
+        "  {runtime: tflite, precision: float32}, {runtime: onnx, precision: float32}]\n"
+    )
+
+
+def convert(case: Case, data: Path, fold: Fold, folder: Path) -> Converted:
+    """Convert one fold in a child process."""
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(recipe_text(case, data, fold))
+    argv = [sys.executable, "-m", "edgeops.cli", "convert", "--recipe", "recipe.yaml"]
+    child = run_child([*argv, "--out", "out", "--json"], folder)
+    outcome = json.loads(child.output) if child.output.strip() else {}
+    bundle = outcome.get("bundle")
+    return Converted(
+        folder / bundle if bundle else None,
+        child.seconds,
+        child.peak_rss_bytes,
+        outcome,
+        child.words,
+    )
