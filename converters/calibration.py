@@ -1,24 +1,29 @@
 """Run representative samples through the float graph and return every tensor's range.
 
-Samples stream: one is in memory at a time, and a tensor costs at most one histogram.
+Samples stream: one is in memory at a time, the graph runs slice by slice, and a tensor
+costs two numbers per sample and at most one histogram.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
 from converters.arrays import Feeds
 from converters.graph import Graph
-from converters.onnx_format import serialize
-from converters.ort import OrtModel
 from converters.quant.observe import Histogram, MinMax, Range
+from converters.quant.range_choice import choose_ranges
+from converters.segments import SegmentedModel, cuts_by_memory
 from edgeops.errors import ConversionError
 
-CalibrationMethod = Literal["minmax", "percentile", "mse"]
+CalibrationMethod = Literal["minmax", "percentile", "mse", "entropy", "auto"]
 
 PERCENTILE: Final = 0.9999
+HIGH_PERCENTILE: Final = 0.99999
+
+CHOICE_SAMPLES: Final = 8
+"""Samples that ``auto`` compares methods on."""
 
 Samples = Callable[[], Iterable[Feeds]]
 """Gives the calibration samples anew at every call: histograms need a second pass."""
@@ -33,53 +38,114 @@ class Calibration:
     method: CalibrationMethod
 
 
+class Calibrator:
+    """Ranges of one graph's tensors by any method, from at most two passes over the samples.
+
+    Args:
+        graph: A normalised float graph.
+        samples: The calibration samples.
+
+    Raises:
+        ConversionError: There is no sample, or a tensor takes values that are no numbers.
+    """
+
+    def __init__(self, graph: Graph, samples: Samples) -> None:
+        self._graph = graph
+        self._samples = samples
+        self._tensors = _float_tensors(graph)
+        watched = [name for name in self._tensors if name not in graph.inputs]
+        self._model = SegmentedModel(graph, cuts_by_memory(graph, watched), watched)
+        self._limits: dict[str, MinMax] = {name: MinMax() for name in self._tensors}
+        self.samples = self._watch(self._limits, lambda _, __: None)
+        self._refuse_faults()
+        self._histograms: dict[str, Histogram] = {}
+        self._feeds: list[Feeds] = []
+        self._chosen: dict[CalibrationMethod, Calibration] = {}
+
+    def ranges(self, method: CalibrationMethod = "minmax") -> Calibration:
+        """Return the ranges by ``method``."""
+        if method not in self._chosen:
+            self._chosen[method] = Calibration(self._by(method), self.samples, method)
+        return self._chosen[method]
+
+    @property
+    def per_sample(self) -> Mapping[str, MinMax]:
+        """Return what every single sample spanned, by tensor name."""
+        return self._limits
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """Return every tensor's histogram; the first call passes over the samples."""
+        if not self._histograms:
+            self._histograms = {n: Histogram(limit.range()) for n, limit in self._limits.items()}
+            step = -(-self.samples // CHOICE_SAMPLES)
+
+            def keep(number: int, feeds: Feeds) -> None:
+                if number % step == 0:
+                    self._feeds.append({name: value.copy() for name, value in feeds.items()})
+
+            self._watch(self._histograms, keep)
+        return self._histograms
+
+    def feeds(self) -> tuple[Feeds, ...]:
+        """Return copies of at most 8 samples, spread evenly."""
+        self.histograms()
+        return tuple(self._feeds)
+
+    def _by(self, method: CalibrationMethod) -> dict[str, Range]:
+        match method:
+            case "minmax":
+                return {name: limit.range() for name, limit in self._limits.items()}
+            case "percentile":
+                return {n: h.percentile(PERCENTILE) for n, h in self.histograms().items()}
+            case "mse":
+                return {n: h.least_error() for n, h in self.histograms().items()}
+            case "entropy":
+                return {n: h.least_divergence() for n, h in self.histograms().items()}
+            case "auto":
+                high = {n: h.percentile(HIGH_PERCENTILE) for n, h in self.histograms().items()}
+                singles: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "mse", "entropy")
+                candidates = [*(self.ranges(single).ranges for single in singles), high]
+                return choose_ranges(self._graph, candidates, self.feeds())
+
+    def _watch(
+        self,
+        watches: Mapping[str, MinMax] | Mapping[str, Histogram],
+        see: Callable[[int, Feeds], None],
+    ) -> int:
+        """Show every tensor of every sample to its watch; return the number of samples."""
+        count = 0
+        for feeds in self._samples():
+            see(count, feeds)
+            count += 1
+            for name, value in feeds.items():
+                if name in watches:
+                    watches[name].add(value)
+            for made in self._model.run(feeds):
+                for name, value in made.items():
+                    if name in watches:
+                        watches[name].add(value)
+        return count
+
+    def _refuse_faults(self) -> None:
+        if self.samples == 0:
+            raise ConversionError("there is no calibration sample")
+        for name, limit in self._limits.items():
+            if limit.not_finite:
+                raise ConversionError(
+                    f"tensor {name!r} takes {limit.not_finite} infinite or undefined values on "
+                    "the calibration samples: check the samples and their pre-processing"
+                )
+
+
 def calibrate(graph: Graph, samples: Samples, method: CalibrationMethod = "minmax") -> Calibration:
     """Return the range of every float tensor of ``graph`` that is not a constant.
 
     Raises:
         ConversionError: There is no sample, or a tensor takes values that are no numbers.
     """
-    tensors = _float_tensors(graph)
-    model = OrtModel(serialize(_tapped(graph, tensors)))
-    wanted = [name for name in tensors if name not in graph.inputs]
-    limits = {name: MinMax() for name in tensors}
-    count = 0
-    for feeds in samples():
-        count += 1
-        for name, value in {**model.run(feeds, wanted), **feeds}.items():
-            if name in limits:
-                limits[name].add(value)
-    if count == 0:
-        raise ConversionError("there is no calibration sample")
-    for name, limit in limits.items():
-        if limit.not_finite:
-            raise ConversionError(
-                f"tensor {name!r} takes {limit.not_finite} infinite or undefined values on the "
-                "calibration samples: check the samples and their pre-processing"
-            )
-    ranges = {name: limit.range() for name, limit in limits.items()}
-    if method == "minmax":
-        return Calibration(ranges, count, method)
-    histograms = {name: Histogram(ranges[name]) for name in tensors}
-    for feeds in samples():
-        for name, value in {**model.run(feeds, wanted), **feeds}.items():
-            if name in histograms:
-                histograms[name].add(value)
-    chosen = {
-        name: histogram.percentile(PERCENTILE)
-        if method == "percentile"
-        else histogram.least_error()
-        for name, histogram in histograms.items()
-    }
-    return Calibration(chosen, count, method)
+    return Calibrator(graph, samples).ranges(method)
 
 
 def _float_tensors(graph: Graph) -> list[str]:
     names = [*graph.inputs, *(out for node in graph.nodes for out in node.outputs if out)]
     return [n for n in names if graph.has_type(n) and graph.dtype(n) == np.float32]
-
-
-def _tapped(graph: Graph, tensors: Iterable[str]) -> Graph:
-    """Return ``graph`` with every tensor of ``tensors`` as an output too."""
-    extra = [n for n in tensors if n not in graph.inputs and n not in graph.outputs]
-    return replace(graph, outputs=(*graph.outputs, *extra))

@@ -34,16 +34,30 @@ class OrtModel:
         optimize: Whether the runtime may rewrite the graph; without it every
             quantize/dequantize pair is computed as written.
         threads: More than one may change the order of sums, and so the last bits.
+        fuse_pairs: Whether quantize/dequantize pairs may become integer kernels; without it
+            they are computed as written even where the runtime optimises the rest.
+        keep_memory: Whether working memory is held for the next run: faster, and much of it.
 
     Raises:
         ConversionError: The runtime refuses the model.
     """
 
-    def __init__(self, data: bytes, *, optimize: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        optimize: bool = True,
+        threads: int = 1,
+        fuse_pairs: bool = True,
+        keep_memory: bool = True,
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        options.enable_cpu_mem_arena = keep_memory
+        if not fuse_pairs:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:

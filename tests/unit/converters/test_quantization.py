@@ -15,7 +15,8 @@ from converters.ort import OrtModel
 from converters.quant.observe import Range
 from converters.quant.plan import QuantPlan, asymmetric_grid
 from converters.quant.planner import SENSITIVE, plan_quantization
-from converters.quant.sensitivity import rank_layers, relative_noise
+from converters.quant.noise import relative_noise
+from converters.quant.sensitivity import rank_layers
 from converters.quant.weights import MAX_BIAS_STEPS, bias_grid, weight_grid
 from converters.quant.write_onnx import write_onnx_int8
 from converters.quant.write_weights import write_onnx_dynamic, write_onnx_float16
