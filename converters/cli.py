@@ -2,10 +2,11 @@
 
 import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from converters.help_groups import GroupedCommand
 from edgeops.console import new_app, say
 from edgeops.errors import ConversionError, UsageError
 
@@ -15,35 +16,154 @@ if TYPE_CHECKING:
 
 app = new_app("Convert a trained model into a signed bundle for devices.", single=True)
 
+_MODEL: Final = "Model"
+_FILES: Final = "Files to make"
+_DATA: Final = "Data"
+_BUDGET: Final = "Accuracy"
+_SIZE: Final = "Compression"
+_BUNDLE: Final = "Bundle"
 
-@app.command()
+_EXAMPLES: Final = """\
+Examples:
+
+\b
+  edgeops convert net.onnx --out bundles
+  edgeops convert net.tflite --out bundles --to tflite,onnx --calibration train.npz
+      --evaluate test.npz --metric top1 --max-drop 0.01
+  edgeops convert --recipe door.yaml --out bundles --target mcu-tflm
+  edgeops convert --recipe door.yaml --check bundles/door-1.0.0.edgeops
+"""
+
+
+@app.command(cls=GroupedCommand, epilog=_EXAMPLES)
 def convert(
-    model: Annotated[Path | None, typer.Argument(help="Float ONNX model.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Float model: a file, or module:factory for PyTorch."),
+    ] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for the bundle.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe (YAML); flags override it.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
-    version: Annotated[str | None, typer.Option(help="Semantic version.")] = None,
-    serial: Annotated[
-        int | None, typer.Option(min=1, help="Grows with each release; devices never go down.")
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Recipe (YAML); flags override it.", rich_help_panel=_MODEL),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Runtimes: tflite,onnx.")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="onnx, tflite, pytorch, keras, savedmodel, sklearn, xgboost, lightgbm; needed "
+            "where reading the file can run code.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=1,3,224,224: an input that the model leaves open.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="nchw or nhwc: the model's image input.", rich_help_panel=_MODEL),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names, comma-separated.", rich_help_panel=_MODEL)
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Profile or board, such as raspberry-pi-4 or mcu-tflm.", rich_help_panel=_FILES
+        ),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Runtimes: tflite,onnx.", rich_help_panel=_FILES)
+    ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32,float16,dynamic-int8,int8.")
+        str | None,
+        typer.Option(help="float32,float16,dynamic-int8,int8,int16x8.", rich_help_panel=_FILES),
     ] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Data to choose scales on.")] = None,
-    evaluate: Annotated[Path | None, typer.Option(help="Data to judge variants on.")] = None,
-    metric: Annotated[str | None, typer.Option(help="top1, auc, f1, agreement, map50.")] = None,
-    max_drop: Annotated[float | None, typer.Option(help="Largest accepted loss, 0-1.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Class names, comma-separated.")] = None,
-    layout: Annotated[str | None, typer.Option(help="nchw or nhwc: the ONNX input.")] = None,
-    target: Annotated[str | None, typer.Option(help="Board, such as raspberry-pi-4.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Data files hold tensors.")] = False,
-    key: Annotated[Path | None, typer.Option(help="Private release key.")] = None,
+    io: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, int8 or uint8: edges of TFLite int8 files.", rich_help_panel=_FILES
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Data to choose scales on.", rich_help_panel=_DATA)
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="How many of them are drawn.", rich_help_panel=_DATA)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Which are.", rich_help_panel=_DATA)] = None,
+    calibration_method: Annotated[
+        str | None,
+        typer.Option(help="auto, minmax, percentile, mse or entropy.", rich_help_panel=_DATA),
+    ] = None,
+    evaluate: Annotated[
+        Path | None, typer.Option(help="Data to judge variants on.", rich_help_panel=_DATA)
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Data files hold tensors.", rich_help_panel=_DATA)
+    ] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="top1, f1, auc, map50, mse or agreement.", rich_help_panel=_BUDGET),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest accepted loss, 0-1.", rich_help_panel=_BUDGET)
+    ] = None,
+    slices: Annotated[
+        str | None,
+        typer.Option(help="Columns to split the metric by.", rich_help_panel=_BUDGET),
+    ] = None,
+    keep_float: Annotated[
+        str | None,
+        typer.Option(help="Layers that stay float, comma-separated.", rich_help_panel=_BUDGET),
+    ] = None,
+    prune: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the channels to remove, or auto: as many as the budget allows.",
+            rich_help_panel=_SIZE,
+        ),
+    ] = None,
+    finetune: Annotated[
+        Path | None,
+        typer.Option(help="Options (YAML) of training after pruning.", rich_help_panel=_SIZE),
+    ] = None,
+    scales_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle whose scales are kept, for small updates.", rich_help_panel=_SIZE
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the bundle.", rich_help_panel=_BUNDLE)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the bundle.", rich_help_panel=_BUNDLE)
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Semantic version.", rich_help_panel=_BUNDLE)
+    ] = None,
+    serial: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Grows with each release; devices never go down.", rich_help_panel=_BUNDLE
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Private release key.", rich_help_panel=_BUNDLE)
+    ] = None,
     check: Annotated[
-        Path | None, typer.Option(help="Rebuild and compare with this bundle; writes nothing.")
+        Path | None,
+        typer.Option(
+            help="Rebuild and compare with this bundle; writes nothing.", rich_help_panel=_BUNDLE
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the outcome as JSON.", rich_help_panel=_BUNDLE),
+    ] = False,
 ) -> None:
     """Convert MODEL (or the recipe's) into a signed bundle; ends with 0, or 70 when refused."""
     from converters.flags import Flags, overlay  # noqa: PLC0415 - help needs none of this
@@ -51,18 +171,29 @@ def convert(
 
     flags = Flags(
         model=model,
+        format=format_,
+        shape=shape or (),
         name=name,
         version=version,
         serial=serial,
         to=to,
         precision=precision,
         calibration=calibration,
+        samples=samples,
+        seed=seed,
+        calibration_method=calibration_method,
         evaluate=evaluate,
         metric=metric,
         max_drop=max_drop,
+        slices=slices,
         labels=labels,
         layout=layout,
         target=target,
+        io=io,
+        keep_float=keep_float,
+        scales_from=scales_from,
+        prune=prune,
+        finetune=finetune,
         raw=raw,
     )
     loaded = load_recipe(recipe, overlay(flags, has_recipe=recipe is not None))
@@ -106,30 +237,9 @@ def _check(loaded: "LoadedRecipe", bundle: Path, *, json: bool) -> None:
 
 
 def _table(done: "Conversion") -> str:
-    rows = [("variant", "size", "drop", "p50 ms", "int8 share", "metrics")]
-    for variant in done.variants:
-        made = variant.made
-        figures = " ".join(f"{name}={value:.4f}" for name, value in variant.metrics.items())
-        rows.append(
-            (
-                f"{made.output.runtime} {made.output.precision}",
-                f"{variant.size_bytes / 1000:.1f} kB",
-                "" if variant.drop is None else f"{variant.drop:+.4f}",
-                f"{variant.latency_ms.get('p50', 0):.3f}",
-                f"{made.quantized_macs:.0%}",
-                figures,
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    baseline = " ".join(f"{name}={value:.4f}" for name, value in done.baseline.items())
-    tail = [f"float original: {baseline or 'not judged'}", f"verdict: {done.verdict}"]
-    if done.bundle is not None:
-        tail.append(f"bundle: {done.bundle} {done.digest}")
-    return "\n".join(lines + tail)
+    from converters.outcome_table import table  # noqa: PLC0415 - heavy
+
+    return table(done)
 
 
 if __name__ == "__main__":

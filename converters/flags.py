@@ -1,16 +1,21 @@
 """The flags of ``edgeops convert`` as an overlay of the recipe: dotted key -> YAML text."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from converters.targets import TARGETS
+from converters.importing.origin import FORMATS, SourceFormat
+from converters.recipe import Finetuning
+from converters.targets import load_target
+from edgeops import yamldoc
 from edgeops.errors import UsageError
 
 DEFAULT_VERSION: Final = "0.1.0"
+AUTO: Final = "auto"
 
 Put: TypeAlias = Callable[[str, object], None]
 """Notes one override, unless its value is ``None``."""
@@ -21,21 +26,39 @@ _IMAGE_RANK: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What the command line said; ``None`` where it said nothing."""
+    """What the command line said; ``None`` or nothing where it said nothing.
 
-    model: Path | None = None
+    Attributes:
+        model: Path, or ``module:factory``.
+        shape: Each ``NAME=1,3,224,224``.
+        prune: A share of the channels, or ``auto``.
+        finetune: File with the options of ``recipe.Finetuning``.
+    """
+
+    model: str | None = None
+    format: str | None = None
+    shape: Sequence[str] = ()
     name: str | None = None
     version: str | None = None
     serial: int | None = None
     to: str | None = None
     precision: str | None = None
     calibration: Path | None = None
+    samples: int | None = None
+    seed: int | None = None
+    calibration_method: str | None = None
     evaluate: Path | None = None
     metric: str | None = None
     max_drop: float | None = None
+    slices: str | None = None
     labels: str | None = None
     layout: str | None = None
     target: str | None = None
+    io: str | None = None
+    keep_float: str | None = None
+    scales_from: Path | None = None
+    prune: str | None = None
+    finetune: Path | None = None
     raw: bool = False
 
 
@@ -44,6 +67,7 @@ def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
 
     Raises:
         UsageError: A flag names something unknown.
+        StorageError, ContractError: The file of ``--finetune`` cannot be read.
     """
     found: dict[str, str] = {}
 
@@ -52,23 +76,33 @@ def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
         if value is not None:
             found[key] = json.dumps(str(value.resolve()) if isinstance(value, Path) else value)
 
-    put("model", flags.model)
+    put("model", _source(flags.model))
+    put("format", flags.format)
+    for name, shape in _shapes(flags.shape).items():
+        put(f"shapes.{name}", list(shape))
     put("name", flags.name)
     put("version", flags.version)
     put("serial", flags.serial)
     put("calibration.data", flags.calibration)
+    put("calibration.samples", flags.samples)
+    put("calibration.seed", flags.seed)
+    put("calibration.method", flags.calibration_method)
     put("evaluation.data", flags.evaluate)
     put("evaluation.metric", flags.metric)
     put("evaluation.max_drop", flags.max_drop)
+    put("evaluation.slices", _words(flags.slices))
     put("task.labels", _words(flags.labels))
     put("input.layout", flags.layout)
-    if flags.raw:
-        put("raw", True)
+    put("raw", True if flags.raw else None)
     if flags.target is not None:
-        if flags.target not in TARGETS:
-            raise UsageError(f"no target {flags.target!r}; there are {', '.join(TARGETS)}")
-        put("activations", TARGETS[flags.target].activations)
-    put("outputs", _outputs(flags, has_recipe=has_recipe))
+        load_target(flags.target)  # an unknown name is told before anything is read
+    put("target", flags.target)
+    put("io", flags.io)
+    put("keep_float", _words(flags.keep_float))
+    put("scales_from", flags.scales_from)
+    put("prune", _pruning(flags.prune))
+    put("finetune", _finetuning(flags.finetune))
+    put("outputs", _outputs(flags))
     if not has_recipe:
         _complete(flags, found, put)
     return found
@@ -78,13 +112,50 @@ def _words(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _outputs(flags: Flags, *, has_recipe: bool) -> list[dict[str, str]] | None:
+def _source(model: str | None) -> str | None:
+    """Return an absolute path, or ``module:factory`` as it stands."""
+    if model is None or (":" in model and not Path(model).exists()):
+        return model
+    return str(Path(model).resolve())
+
+
+def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        sizes = _words(numbers) or []
+        if not name or not sizes or not all(size.isdecimal() for size in sizes):
+            raise UsageError(f"--shape {text!r}: expected NAME=1,3,224,224")
+        if "." in name:
+            raise UsageError(f"--shape {text!r}: give shapes of names with dots in a recipe")
+        found[name] = tuple(int(size) for size in sizes)
+    return found
+
+
+def _pruning(text: str | None) -> dict[str, float] | None:
+    """Return the recipe's ``prune``; its own limits are checked with the recipe."""
+    if text is None or text == AUTO:
+        return None if text is None else {}
+    try:
+        return {"ratio": float(text)}
+    except ValueError:
+        raise UsageError(f"--prune {text!r}: expected a share such as 0.2, or {AUTO}") from None
+
+
+def _finetuning(path: Path | None) -> dict[str, object] | None:
+    return None if path is None else dataclasses.asdict(yamldoc.load(path, Finetuning))
+
+
+def _outputs(flags: Flags) -> list[dict[str, str]] | None:
     """Return every runtime in every precision asked for; the smallest files come first."""
-    if has_recipe and flags.to is None and flags.precision is None:
+    if flags.to is None and flags.precision is None:
         return None
-    runtimes = _words(flags.to) or ["onnx"]
+    target = load_target(flags.target) if flags.target is not None else None
+    runtimes = _words(flags.to) or (list(target.runtimes) if target else ["onnx"])
     usual = ["int8", "float32"] if flags.calibration is not None else ["float32"]
     precisions = _words(flags.precision) or usual
+    if target is not None and flags.precision is None:
+        precisions = [precision for precision in precisions if precision in target.precisions]
     return [
         {"runtime": runtime, "precision": precision}
         for precision in precisions
@@ -97,13 +168,14 @@ def _complete(flags: Flags, found: dict[str, str], put: Put) -> None:
     if flags.model is None:
         raise UsageError("give a MODEL or a --recipe")
     if flags.name is None:
-        slug = re.sub(r"[^a-z0-9]+", "-", flags.model.stem.lower()).strip("-")
+        stem = Path(flags.model.rpartition(":")[2]).stem
+        slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
         put("name", slug[:63] or "model")
     if flags.version is None:
         put("version", DEFAULT_VERSION)
-    inputs, outputs = _edge_shapes(flags.model)
+    inputs, outputs, layout = _edges(flags.model, flags.format, _shapes(flags.shape))
     if flags.layout is None and len(inputs) == _IMAGE_RANK:
-        put("input.layout", "nchw")
+        put("input.layout", layout)
     classes = outputs[-1] if len(outputs) == _CLASS_RANK else 0
     if flags.labels is not None or classes > 1:
         labels = _words(flags.labels) or [f"class-{number}" for number in range(classes)]
@@ -113,10 +185,23 @@ def _complete(flags: Flags, found: dict[str, str], put: Put) -> None:
         put("task", {"type": "regression"})
 
 
-def _edge_shapes(model: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes of the first input and the first output."""
+def _edges(
+    model: str, stated: str | None, shapes: Mapping[str, Sequence[int]]
+) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """Return the shapes of first input and output, and the layout that the format is known for."""
     from converters.importing.importer import import_model  # noqa: PLC0415 - onnx is heavy
-    from converters.onnx_format import read_model  # noqa: PLC0415
+    from converters.importing.origin import open_origin  # noqa: PLC0415
 
-    graph = import_model(read_model(model))
-    return graph.shape(graph.inputs[0]), graph.shape(graph.outputs[0])
+    origin = open_origin(model, Path(), source_format=_format(stated), shapes=shapes)
+    graph = import_model(origin.onnx, shapes=shapes)
+    layout = "nchw" if origin.kind in {"onnx", "pytorch"} else "nhwc"
+    return graph.shape(graph.inputs[0]), graph.shape(graph.outputs[0]), layout
+
+
+def _format(stated: str | None) -> SourceFormat | None:
+    for known in FORMATS:
+        if known == stated:
+            return known
+    if stated is None:
+        return None
+    raise UsageError(f"no format {stated!r}; there are {', '.join(FORMATS)}")

@@ -83,7 +83,7 @@ def _make(
     """Make all files in ``work``; without a manifest where the budget refuses them."""
     folder = work / BUNDLE
     baseline = _baseline(session, work / "float")
-    wanted = session.recipe.outputs
+    wanted = session.outputs
     quantized = quantize(
         session,
         [output for output in wanted if output.precision == "int8"],

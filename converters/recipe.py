@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from converters.importing.origin import SourceFormat
 from converters.metrics import Metric
 from edgeops import yamldoc
 from edgeops.contracts.manifest import Card, Task
@@ -16,6 +17,12 @@ from edgeops.errors import UsageError
 
 DEFAULT_SAMPLES: Final = 100
 DEFAULT_MAX_DROP: Final = 0.01
+
+CalibrationChoice = Literal["auto", "minmax", "percentile", "mse", "entropy"]
+"""How scales are chosen; ``auto`` takes what gives the least error, tensor by tensor."""
+
+TensorEdge = Literal["float32", "int8", "uint8"]
+"""Element type of inputs and outputs of integer TFLite files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +48,13 @@ class CalibrationData:
         data: ``.npz``, folder of images, CSV or WAV folder.
         samples: How many are drawn.
         seed: Chooses which.
+        method: How scales are chosen; ``auto`` tries and compares.
     """
 
     data: str
     samples: Annotated[int, Meta(ge=1, le=10_000)] = DEFAULT_SAMPLES
     seed: Annotated[int, Meta(ge=0)] = 1
+    method: CalibrationChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +65,46 @@ class EvaluationData:
         data: ``.npz``, folder of images, CSV or WAV folder, with labels.
         metric: ``None`` takes what fits the task.
         max_drop: Largest accepted loss of the metric against the float original, 0-1.
+        slices: Columns of the data that the metric is split by in the report.
     """
 
     data: str
     metric: Metric | None = None
     max_drop: Ratio = DEFAULT_MAX_DROP
+    slices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """Channels removed before quantizing: a share, or by default as many as the budget allows.
+
+    Attributes:
+        ratio: Share of the channels to remove.
+        max_drop: Without a ratio: largest accepted loss of the metric, by default that of
+            ``evaluation``.
+    """
+
+    ratio: Annotated[float, Meta(gt=0.0, le=0.9)] | None = None
+    max_drop: Ratio | None = None
+
+    def __post_init__(self) -> None:
+        if self.ratio is not None and self.max_drop is not None:
+            raise ValueError("Expected ratio or max_drop, not both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuning:
+    """Training of the (pruned) model on the original's answers to the calibration data.
+
+    Attributes:
+        epochs: Passes over the calibration data.
+        learning_rate: Step of the optimiser.
+        seed: Chooses the order of the samples.
+    """
+
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 5
+    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-4
+    seed: Annotated[int, Meta(ge=0)] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +125,10 @@ class Recipe:
     """Everything a conversion needs.
 
     Attributes:
-        model: Path of the float ONNX model; relative to the recipe's folder.
+        model: Path of the float model, relative to the recipe's folder; for PyTorch also
+            ``module:factory``.
+        format: What the model file is. By default its suffix tells, for those that can be read
+            without running code from the file.
         name: Name of the bundle.
         version: Semantic version.
         task: What the outputs mean.
@@ -89,31 +136,43 @@ class Recipe:
         input: What the model's input expects.
         calibration: Samples for choosing int8 scales.
         evaluation: Data and budget that every variant is judged by.
-        outputs: Model files to make; a device takes the first that it can run.
+        outputs: Model files to make; a device takes the first that it can run. Without any,
+            what the target takes: int8 where there are calibration data, and float32.
         card: Model card.
         raw: Data files hold tensors: pre-processing has been done.
         shapes: Input shapes by name, where the model leaves more than the batch open.
-        activations: Number type of int8 activations; ``edgeops convert --target`` knows what a
-            board likes.
+        target: Profile or board that the files are for; see the targets' page.
+        activations: Integer type of activations in ONNX int8 files, if not the target's.
+        io: Element type of inputs and outputs of TFLite int8 files, if not the target's.
+        keep_float: Names of layers that stay float in int8 files.
+        scales_from: Bundle of an earlier release whose scales are kept where they still fit,
+            which makes the update that devices download small.
+        prune: Removes channels before quantizing.
+        finetune: Trains the pruned model; needs the extra ``finetune``.
     """
 
     model: str
     name: Name
     version: Version
     task: Task
+    format: SourceFormat | None = None
     serial: Annotated[int, Meta(ge=1)] = 1
     input: RecipeInput = field(default_factory=RecipeInput)
     calibration: CalibrationData | None = None
     evaluation: EvaluationData | None = None
-    outputs: tuple[Output, ...] = (Output(runtime="onnx", precision="float32"),)
+    outputs: tuple[Output, ...] = ()
     card: Card = field(default_factory=Card)
     raw: bool = False
     shapes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
-    activations: Literal["uint8", "int8"] = "uint8"
+    target: str | None = None
+    activations: Literal["uint8", "int8"] | None = None
+    io: TensorEdge | None = None
+    keep_float: tuple[str, ...] = ()
+    scales_from: str | None = None
+    prune: Pruning | None = None
+    finetune: Finetuning | None = None
 
     def __post_init__(self) -> None:
-        if not self.outputs:
-            raise ValueError("Expected at least one output")
         kinds = [(output.runtime, output.precision) for output in self.outputs]
         if len(set(kinds)) != len(kinds):
             raise ValueError("Expected outputs that differ in runtime or precision")

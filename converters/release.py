@@ -7,7 +7,7 @@ from typing import Final
 
 from converters import exam
 from converters.datasets import Dataset
-from converters.evaluation import class_figures
+from converters.assessment import class_numbers
 from converters.outcome import JudgedVariant, attempt_records
 from converters.quant.ladder import Attempt
 from converters.session import Session
@@ -55,7 +55,7 @@ def make_manifest(
         task=recipe.task,
         inputs=(session.spec,),
         variants=tuple(_variant(variant) for variant in variants),
-        parents=Parents(source_sha256=session.source_sha256),
+        parents=Parents(source_sha256=session.origin.sha256),
         recipe=_record(session, attempts),
         golden=golden,
         drift_reference=drift,
@@ -84,7 +84,7 @@ def _variant(judged: JudgedVariant) -> Variant:
 
 def _card(session: Session, judged: JudgedVariant) -> Card:
     stated = session.recipe.card
-    classes = class_figures(session.recipe.task, judged.answers) if judged.answers else {}
+    classes = class_numbers(session.recipe.task, judged.answers) if judged.answers else {}
     return Card(
         summary=stated.summary,
         intended_use=stated.intended_use,
@@ -102,14 +102,15 @@ def _record(session: Session, attempts: tuple[Attempt, ...]) -> dict[str, object
     if not isinstance(options, dict):
         raise TypeError("a recipe is a mapping")
     # What the manifest or the records below state; paths would tell machines apart.
-    for stated in ("task", "card", "name", "version", "serial", "model", "input"):
+    stated_elsewhere = ("task", "card", "name", "version", "serial", "model", "input")
+    for stated in (*stated_elsewhere, "scales_from"):
         options.pop(stated, None)
     for data in (options.get("calibration"), options.get("evaluation")):
         if isinstance(data, dict):
             data.pop("data", None)
     return {
         "options": options,
-        "model": Path(session.recipe.model).name,
+        "model": session.origin.title,
         "tools": {"edgeops": __version__, **{tool: _version(tool) for tool in _TOOLS}},
         "import": {
             "samples": session.gate.samples,

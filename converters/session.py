@@ -1,28 +1,28 @@
 """One conversion's inputs, read once: model, data, pre-processing, and how answers are judged."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from converters.arrays import Array, Feeds
+from converters.arrays import Feeds
 from converters.datasets import Dataset, open_dataset
 from converters.evaluation import Answers, answer, figures, input_spec, is_windowed
 from converters.graph import Graph
 from converters.importing.gate import GateResult, compare, require_equal
 from converters.importing.importer import import_model
+from converters.importing.origin import Origin, open_origin
 from converters.metrics import Metric, default_metric
-from converters.onnx_format import read_model, serialize
+from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from converters.outcome import JudgedVariant
-from converters.quant.sensitivity import relative_noise
+from converters.progress import Progress, Unseen
 from converters.recipe import (
     DEFAULT_MAX_DROP,
     CalibrationData,
     EvaluationData,
     LoadedRecipe,
+    Output,
     Recipe,
 )
 from converters.representative import (
@@ -31,20 +31,16 @@ from converters.representative import (
     invented_feeds,
     shared_samples,
 )
+from converters.targets import Target, outputs_of, target_of
+from converters.variant_gate import require_faithful
 from converters.variants import VariantFile
 from edgeops.contracts.manifest import InputSpec
-from edgeops.contracts.scalars import Layout
-from edgeops.errors import ConversionError, UsageError
+from edgeops.errors import UsageError
 from edgeops.inference.model import Model
 from edgeops.inference.runtimes.loading import open_model
 from edgeops.trust import file_sha256
 
 GATE_SAMPLES: Final = 8
-
-MAX_NOISE: Final = 0.05
-"""Error energy accepted of a compressed file where no data can judge it: 13 dB."""
-GATE_TOLERANCE: Final = 1e-3
-"""Relative; folding reorders float32 sums, which moves the last of seven digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +49,24 @@ class Session:
 
     Attributes:
         graph: The normalised float graph, equal to the original file by gate 1.
+        folder: Where the recipe's paths start.
+        origin: The model as its user has it.
+        target: What the files are for.
+        outputs: Files to make, the preferred one first.
         spec: What samples go through.
         calibration: Chosen samples, if the recipe names any.
         evaluation: Data that variants are judged on, if there is any.
         metric: The deciding one.
         feeds: A few samples as input tensors; invented where there are no data.
+        progress: Takes how far a step is.
         warnings: Sentences for people.
     """
 
     recipe: Recipe
+    folder: Path
+    origin: Origin
+    target: Target
+    outputs: tuple[Output, ...]
     graph: Graph
     gate: GateResult
     spec: InputSpec
@@ -70,8 +75,8 @@ class Session:
     evaluation: Dataset | None
     metric: Metric
     feeds: tuple[Feeds, ...]
-    source_sha256: str
     warnings: tuple[str, ...]
+    progress: Progress = field(default_factory=Unseen)
 
     @property
     def max_drop(self) -> float:
@@ -87,7 +92,14 @@ class Session:
             ConversionError: It is float32 and does not compute what the original does.
         """
         path = folder / made.file
-        self._compare(path, made)
+        require_faithful(
+            self.graph,
+            path,
+            made,
+            self.feeds,
+            layout=self.spec.layout,
+            judged=self.evaluation is not None,
+        )
         answers: Answers | None = None
         metrics: dict[str, float] = {}
         drop: float | None = None
@@ -116,56 +128,31 @@ class Session:
             drop=drop,
         )
 
-    def _compare(self, path: Path, made: VariantFile) -> None:
-        """Hold a variant's outputs against the float graph's, data or no data.
 
-        Any float32 difference is a fault of ours. In other precisions the task's metric
-        decides where there are data; without, only nonsense is refused.
-        """
-        reference = OrtModel(serialize(self.graph))
-        expected = [reference.run(feeds) for feeds in self.feeds]
-        layout = self.spec.layout
-        model = open_model(path, made.output.runtime)
-        try:
-            found = [
-                dict(zip(self.graph.outputs, model.run(_tensors(feeds, made, layout)), strict=True))
-                for feeds in self.feeds
-            ]
-        finally:
-            model.close()
-        noise = relative_noise(expected, found)
-        limit = GATE_TOLERANCE**2 if made.output.precision == "float32" else MAX_NOISE
-        if self.evaluation is not None and made.output.precision != "float32":
-            return
-        if not noise <= limit:  # also refuses NaN
-            raise ConversionError(
-                f"{made.file} does not compute what the original does: its outputs are off by "
-                f"{noise:.3g} of their energy, at most {limit:.3g} is accepted"
-            )
-
-
-def _tensors(feeds: Feeds, made: VariantFile, layout: Layout) -> list[Array]:
-    """Return a feed, given in the graph's layout, in the one that the variant takes."""
-    tensors = []
-    for spec in made.inputs:
-        tensor = feeds[spec.name]
-        if layout == "nchw" and spec.layout == "nhwc":
-            tensor = tensor.transpose(0, 2, 3, 1)
-        tensors.append(np.ascontiguousarray(tensor))
-    return tensors
-
-
-def open_session(loaded: LoadedRecipe, say: Callable[[str], None]) -> Session:
+def open_session(
+    loaded: LoadedRecipe, say: Callable[[str], None], progress: Progress | None = None
+) -> Session:
     """Read model and data, import the model and hold it against the original (gate 1).
+
+    Args:
+        loaded: The recipe.
+        say: Takes words for people.
+        progress: Takes how far a step is.
 
     Raises:
         ConversionError, UnsupportedModelError: The model cannot be imported faithfully.
         StorageError, ContractError, UsageError: Data cannot be read, or do not fit.
     """
     recipe = loaded.recipe
-    source = read_model(loaded.model)
-    graph = import_model(source, shapes=recipe.shapes)
-    say(f"imported {loaded.model.name}: {len(graph.nodes)} operators")
+    progress = progress or Unseen()
+    target = target_of(recipe)
+    outputs = outputs_of(recipe, target)
+    progress.stage("importing the model")
+    origin = open_origin(
+        recipe.model, loaded.folder, source_format=recipe.format, shapes=recipe.shapes
+    )
+    graph = import_model(origin.onnx, shapes=recipe.shapes)
+    say(f"imported {origin.title}: {len(graph.nodes)} operators")
     contract = InputSpec(
         name=graph.inputs[0],
         shape=graph.shape(graph.inputs[0]),
@@ -175,7 +162,7 @@ def open_session(loaded: LoadedRecipe, say: Callable[[str], None]) -> Session:
     )
     tensor = input_tensor(graph, contract)
     spec = input_spec(contract, tensor, raw=recipe.raw)
-    warnings: list[str] = []
+    warnings = list(origin.notes)
     calibration_data = _data(loaded, recipe.calibration, contract)
     evaluation = _data(loaded, recipe.evaluation, contract)
     calibration: Representative | None = None
@@ -196,10 +183,14 @@ def open_session(loaded: LoadedRecipe, say: Callable[[str], None]) -> Session:
     feeds = _gate_feeds(graph, spec, calibration, evaluation)
     if evaluation is None:
         warnings.append("no data given: variants were compared on invented inputs only")
-    gate = compare(OrtModel(source), OrtModel(serialize(graph)), feeds)
-    require_equal(gate, GATE_TOLERANCE)
+    gate = compare(origin.reference, OrtModel(serialize(graph)), feeds)
+    require_equal(gate, origin.tolerance)
     return Session(
         recipe=recipe,
+        folder=loaded.folder,
+        origin=origin,
+        target=target,
+        outputs=outputs,
         graph=graph,
         gate=gate,
         spec=spec,
@@ -208,8 +199,8 @@ def open_session(loaded: LoadedRecipe, say: Callable[[str], None]) -> Session:
         evaluation=evaluation,
         metric=_metric(recipe, evaluation),
         feeds=tuple(feeds),
-        source_sha256=file_sha256(loaded.model),
         warnings=tuple(warnings),
+        progress=progress,
     )
 
 

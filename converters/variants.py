@@ -1,6 +1,6 @@
 """Make one model file of the graph: runtime and precision decide how."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.graph import Graph
@@ -84,13 +84,7 @@ def write_variant(
     model = open_model(path, output.runtime)
     try:
         inputs = tuple(
-            TensorSpec(
-                name=spec.name,
-                shape=spec.shape,
-                dtype=spec.dtype,
-                layout=written.layouts.get(spec.name, "none"),
-            )
-            for spec in model.inputs
+            replace(spec, layout=written.layouts.get(spec.name, "none")) for spec in model.inputs
         )
         outputs = model.outputs
     finally:

@@ -233,6 +233,7 @@ class Manifest:
     Attributes:
         serial: Only grows; a device refuses to go down unless the assignment allows it.
         recipe: How it was made: every option, tool versions, seed, digests of the data.
+        report: How it was made and judged, at length; the same for the same input.
         development: Signed with a development key; devices refuse it unless they trust that key.
     """
 
@@ -248,6 +249,7 @@ class Manifest:
     golden: Golden | None = None
     drift_reference: DriftReference | None = None
     card: Card = field(default_factory=Card)
+    report: FileRef | None = None
     development: bool = False
 
     def __post_init__(self) -> None:
@@ -270,7 +272,8 @@ class Manifest:
             FileRef(file=v.file, sha256=v.sha256, size_bytes=v.size_bytes) for v in self.variants
         )
         golden = () if self.golden is None else (self.golden.samples, self.golden.expected)
-        return models + golden
+        report = () if self.report is None else (self.report,)
+        return models + golden + report
 
     def variant(self, variant_id: str) -> Variant | None:
         """Return the variant ``runtime-precision``, or ``None``."""

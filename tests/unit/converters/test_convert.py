@@ -10,6 +10,7 @@ from converters.arrays import Array
 from converters.exam import npz_bytes
 from converters.flags import Flags, overlay
 from converters.recipe import load_recipe
+from converters.targets import target_of
 from edgeops import cli
 from edgeops.bundle import open_folder, unpack, verify
 from edgeops.errors import ContractError, UsageError
@@ -386,7 +387,7 @@ def test_flags_override_the_recipe(folder: Path) -> None:
 
     assert loaded.recipe.version == "2.0.0"
     assert loaded.recipe.name == "colours"
-    assert loaded.recipe.activations == "int8"
+    assert target_of(loaded.recipe).activations == "int8"
     assert loaded.recipe.evaluation is not None
     assert loaded.recipe.evaluation.max_drop == 0.5
     assert [o.precision for o in loaded.recipe.outputs] == ["int8"]
