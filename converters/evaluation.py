@@ -1,15 +1,14 @@
 """Judge a model on data: through the very pre- and post-processing that devices run."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from converters.arrays import Array
 from converters.datasets import Dataset
 from converters.metrics import (
+    Measure,
     Metric,
     Truth,
-    agreement,
     default_metric,
     measure,
     per_class,
@@ -18,7 +17,6 @@ from converters.metrics import (
 from edgeops.contracts.manifest import InputSpec, Task, TensorSpec
 from edgeops.contracts.preprocess import Step
 from edgeops.contracts.result import Result
-from edgeops.errors import UsageError
 from edgeops.inference.model import Model
 
 _TWO_CLASSES = 2
@@ -59,21 +57,39 @@ def figures(
     Raises:
         UsageError: The deciding metric does not fit the task or the data.
     """
-    results, truths = answers.results, answers.truths
-    found = {metric: measure(metric, results, truths, reference or ())}
+    results, truths, given = answers.results, answers.truths, reference or ()
+    wanted = measures(task, metric, truths, has_reference=bool(given))
+    return summary({name: measure(name, results, truths, given) for name in wanted})
+
+
+def measures(
+    task: Task, metric: Metric, truths: Sequence[Truth], *, has_reference: bool
+) -> tuple[Measure, ...]:
+    """Return the deciding metric, then all others that task and data allow.
+
+    Args:
+        task: The model's.
+        metric: The deciding one.
+        truths: Of the evaluation data.
+        has_reference: Whether the float original's answers are known.
+    """
+    found: list[Measure] = [metric]
     labelled = all(truth.label or truth.objects for truth in truths)
     usual = default_metric(task, labelled=labelled)
-    if usual not in found and (usual != "agreement" or reference):
-        found[usual] = measure(usual, results, truths, reference or ())
-    if reference and "agreement" not in found:
-        found["agreement"] = agreement(results, reference)
+    kinds = {truth.label for truth in truths}
+    two = len(kinds) == _TWO_CLASSES and "" not in kinds
+    if usual != "agreement" and (usual != "auc" or two):
+        found.append(usual)
+    if has_reference:
+        found.append("agreement")
+        if task.type in {"anomaly", "regression"}:
+            found.append("rank")
     classes = task.type in {"classification", "keyword"}
-    if classes and labelled and "f1" not in found:
-        found["f1"] = measure("f1", results, truths, ())
-    both = len({truth.label for truth in truths}) == _TWO_CLASSES
-    if classes and labelled and both and len(task.labels) == _TWO_CLASSES and "auc" not in found:
-        found["auc"] = measure("auc", results, truths, ())
-    return summary({str(name): value for name, value in found.items()})
+    if classes and labelled:
+        found += ["top1", "f1", "precision", "recall"]
+    if two and (task.type == "anomaly" or (classes and len(task.labels) == _TWO_CLASSES)):
+        found += ["auc", "average_precision"]
+    return tuple(dict.fromkeys(found))
 
 
 def class_figures(task: Task, answers: Answers) -> dict[str, dict[str, float]]:
@@ -84,26 +100,6 @@ def class_figures(task: Task, answers: Answers) -> dict[str, dict[str, float]]:
         return {}
     table = per_class(answers.results, answers.truths)
     return {label: summary(row) for label, row in table.items()}
-
-
-def slice_figures(metric: Metric, answers: Answers, column: str) -> dict[str, dict[str, float]]:
-    """Return the metric for each value of a column of the data.
-
-    Raises:
-        UsageError: The data has no such column.
-    """
-    known = sorted({name for row in answers.slices for name in row})
-    if column not in known:
-        raise UsageError(f"the data has no column {column!r}; it has {known or 'none'}")
-    values = [row.get(column, "") for row in answers.slices]
-    found: dict[str, dict[str, float]] = {}
-    for value, count in sorted(Counter(values).items()):
-        picked = [index for index, other in enumerate(values) if other == value]
-        results = [answers.results[index] for index in picked]
-        truths = [answers.truths[index] for index in picked]
-        figure = measure(metric, results, truths, ())
-        found[value] = {"samples": float(count), **summary({metric: figure})}
-    return found
 
 
 def input_spec(spec: InputSpec, tensor: TensorSpec, *, raw: bool) -> InputSpec:

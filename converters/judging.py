@@ -3,16 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from converters.assessment import Assessment, assess
 from converters.benchmark import ModelFile
 from converters.datasets import open_dataset
-from converters.evaluation import (
-    answer,
-    class_figures,
-    figures,
-    input_spec,
-    is_windowed,
-    slice_figures,
-)
+from converters.evaluation import answer, input_spec, is_windowed
 from converters.metrics import Metric, default_metric
 from converters.recipe import load_recipe
 from edgeops.bundle import Bundle
@@ -64,12 +58,32 @@ def judge(
         answers = answer(model, dataset)
     finally:
         model_file.close()
+    found = assess(task, chosen, answers, None, (column,) if column else ())
     return {
         "samples": dataset.size,
         "variant": file.record(),
-        "metrics": figures(task, chosen, answers, None),
-        "per_class": class_figures(task, answers),
-        "slices": slice_figures(chosen, answers, column) if column else {},
+        **record_of(found),
+    }
+
+
+def record_of(found: Assessment) -> dict[str, object]:
+    """Return figures, classes, slices and confusion matrix as the command line prints them."""
+    matrix = found.confusion
+    return {
+        "metric": found.metric,
+        "metrics": {name: item.value for name, item in sorted(found.figures.items())},
+        "intervals": {
+            name: [item.low, item.high]
+            for name, item in sorted(found.figures.items())
+            if item.low is not None
+        },
+        "per_class": {group.value: group.numbers() for group in found.classes},
+        "slices": {group.value: group.numbers() for group in found.slices},
+        "confusion": (
+            None
+            if matrix is None
+            else {"labels": list(matrix.labels), "counts": [list(row) for row in matrix.counts]}
+        ),
     }
 
 

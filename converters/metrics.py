@@ -107,9 +107,16 @@ def loss(metric: str, before: float, after: float) -> float:
     Figures of 0-1 lose by their plain difference: 0.90 to 0.88 loses 0.02. An error has no
     ceiling, so ``mse`` loses by its relative growth: 4.0 to 4.2 loses 0.05. Negative: gained.
     """
+    return float(losses(metric, np.asarray(before), np.asarray(after)))
+
+
+def losses(
+    metric: str, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return ``loss`` element by element."""
     if metric != "mse":
         return before - after
-    return (after - before) / max(before, SMALLEST_ERROR)
+    return (after - before) / np.maximum(before, SMALLEST_ERROR)
 
 
 def top1(results: Sequence[Result], truths: Sequence[Truth]) -> float:
