@@ -14,7 +14,8 @@ from converters.outcome import JudgedVariant, Refusal
 from converters.quant.ladder import Attempt, Rung, climb
 from converters.quant.plan import QuantPlan
 from converters.quant.planner import plan_quantization
-from converters.quant.sensitivity import rank_layers, relative_noise
+from converters.quant.noise import relative_noise
+from converters.quant.sensitivity import rank_layers
 from converters.recipe import Output
 from converters.session import Session
 from converters.variants import write_variant
@@ -102,7 +103,7 @@ def _write_and_judge(
                 output,
                 plan=plan,
                 layout=session.recipe.input.layout,
-                activations=session.recipe.activations,
+                activations=session.target.activations,
             )
         except UnsupportedModelError as error:
             done.refusals[output] = Refusal(
