@@ -14,11 +14,17 @@ import numpy.typing as npt
 
 from converters.arrays import Array, Floats
 
-GridType = Literal["int8", "int32"]
+GridType = Literal["int8", "int16", "int32", "int64"]
 
-_BOUNDS: Final[Mapping[GridType, tuple[int, int]]] = {
+ActivationForm = Literal["int8", "int16"]
+"""How a plan stores activations: in 8 bits, or in 16 (TFLite's "16x8" kernels)."""
+
+GRID_BOUNDS: Final[Mapping[GridType, tuple[int, int]]] = {
     "int8": (-128, 127),
+    "int16": (-(2**15), 2**15 - 1),
     "int32": (-(2**31), 2**31 - 1),
+    # TFLite rescales 64-bit sums of 48 bits; half of that is left to the products.
+    "int64": (-(2**46), 2**46 - 1),
 }
 
 
@@ -58,12 +64,16 @@ class Grid:
         scale = np.asarray(self.scale, np.float32).reshape(shape)
         return scale, np.asarray(self.zero_point, np.int64).reshape(shape)
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Return the smallest and largest ``q``."""
+        low, high = GRID_BOUNDS[self.dtype]
+        return low + self.symmetric, high
+
     def quantize(self, real: Array) -> Array:
         """Return ``real`` on this grid: ties to even, clipped at the ends of the type."""
         scale, zero_point = self.shaped(real.ndim)
-        low, high = _BOUNDS[self.dtype]
-        if self.symmetric:
-            low += 1
+        low, high = self.bounds
         steps = np.rint(real.astype(np.float64) / scale.astype(np.float64)) + zero_point
         return np.clip(steps, low, high).astype(self.dtype)
 
@@ -85,12 +95,17 @@ class QuantPlan:
         quantized: Names of the nodes that compute in integers.
         islands: Names of the nodes that stay float, with the reason.
         quantized_macs: Share of multiply-accumulates in integer nodes, 0-1.
+        quantized_bytes: Share of the float weights' and biases' bytes that integer nodes
+            hold, 0-1.
+        activations: Integer type of every activation.
     """
 
     tensors: Mapping[str, Grid]
     quantized: frozenset[str]
     islands: Mapping[str, str]
     quantized_macs: float
+    quantized_bytes: float = 0.0
+    activations: ActivationForm = "int8"
 
 
 def asymmetric_grid(low: float, high: float) -> Grid:
@@ -102,6 +117,18 @@ def asymmetric_grid(low: float, high: float) -> Grid:
     scale = max(float(np.float32((high - low) / 255.0)), MIN_ACTIVATION_SCALE)
     zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
     return Grid(scale=(float(np.float32(scale)),), zero_point=(zero_point,))
+
+
+def symmetric_grid(low: float, high: float) -> Grid:
+    """Return the int16 grid that covers ``low`` to ``high``: TFLite wants zero at 0."""
+    reach = max(abs(low), abs(high))
+    scale = max(float(np.float32(reach / 32767.0)), MIN_ACTIVATION_SCALE)
+    return Grid(scale=(float(np.float32(scale)),), zero_point=(0,), dtype="int16")
+
+
+def activation_grid(low: float, high: float, form: ActivationForm) -> Grid:
+    """Return the grid of an activation that lies between ``low`` and ``high``."""
+    return asymmetric_grid(low, high) if form == "int8" else symmetric_grid(low, high)
 
 
 MIN_ACTIVATION_SCALE: Final = 1e-8

@@ -3,27 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import numpy as np
-
 from converters.graph import Graph, Node
+from converters.quant.grids import activation_grids
 from converters.quant.observe import Range
 from converters.quant.operators import (
-    FIXED_GRID,
+    CHANNEL_AXIS,
     FUSABLE_BOUNDS,
-    SAME_GRID,
     WEIGHTED,
     can_be_integer,
     clip_bounds,
     multiply_accumulates,
 )
-from converters.quant.plan import Grid, QuantPlan, asymmetric_grid
+from converters.quant.plan import ActivationForm, Grid, QuantPlan
 from converters.quant.weights import bias_grid, weight_grid
 
-CONCAT_MAX_RATIO: Final = 4.0
-"""Inputs of a Concat share one grid unless the finest would lose more than two bits."""
-
-_FUSING: Final = WEIGHTED | {"Add", "Mul", "Sub"}
-_CHANNEL_AXIS: Final = {"Conv": 0, "Gemm": 0, "MatMul": 1}
+_FUSING: Final = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul", "Sub"})
 
 SENSITIVE: Final = "kept float for accuracy"
 
@@ -35,6 +29,7 @@ def plan_quantization(
     keep_float: Iterable[str] = (),
     only: Iterable[str] | None = None,
     per_channel: bool = True,
+    activations: ActivationForm = "int8",
 ) -> QuantPlan:
     """Return the plan for ``graph``.
 
@@ -44,10 +39,12 @@ def plan_quantization(
         keep_float: Names of nodes that must not compute in integers.
         only: If given, the only layers with weights that may (for sensitivity scans).
         per_channel: One scale per output channel of weights, or one per tensor.
+        activations: ``int16`` for TFLite's 16x8 kernels; weights are int8 in both.
     """
     fused = fused_activations(graph)
-    chosen, islands = _choose(graph, fused, frozenset(keep_float), only)
-    tensors = _activation_grids(graph, ranges, chosen, fused)
+    refusals = {node.name: can_be_integer(graph, node, activations) for node in graph.nodes}
+    chosen, islands = _choose(graph, fused, refusals, frozenset(keep_float), only)
+    tensors = activation_grids(graph, ranges, chosen, fused, activations)
     for node in graph.nodes:
         if node.name in chosen and node.op in WEIGHTED:
             tensors |= _parameter_grids(graph, node, tensors, per_channel=per_channel)
@@ -55,7 +52,9 @@ def plan_quantization(
         tensors=dict(sorted(tensors.items())),
         quantized=frozenset(chosen),
         islands=islands,
-        quantized_macs=_share(graph, chosen),
+        quantized_macs=_share_of_macs(graph, chosen),
+        quantized_bytes=_share_of_bytes(graph, chosen),
+        activations=activations,
     )
 
 
@@ -73,7 +72,11 @@ def fused_activations(graph: Graph) -> dict[str, str]:
 
 
 def _choose(
-    graph: Graph, fused: Mapping[str, str], keep_float: frozenset[str], only: Iterable[str] | None
+    graph: Graph,
+    fused: Mapping[str, str],
+    refusals: Mapping[str, str],
+    keep_float: frozenset[str],
+    only: Iterable[str] | None,
 ) -> tuple[set[str], dict[str, str]]:
     """Return the integer nodes, and the others with the reason.
 
@@ -88,7 +91,7 @@ def _choose(
     chosen: set[str] = set()
     islands: dict[str, str] = {}
     for node in graph.nodes:
-        reason = can_be_integer(graph, node)
+        reason = refusals[node.name]
         weighted = node.op in WEIGHTED
         if node.name in inside and not reason:
             reason = "" if inside[node.name] in chosen else "the layer before it is float"
@@ -139,104 +142,38 @@ def _drop_lonely_entry(
     return chosen, dict(sorted(islands.items()))
 
 
-class _Classes:
-    """Tensors that must share a grid (union-find by name)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-
-    def root(self, name: str) -> str:
-        self._parent.setdefault(name, name)
-        while self._parent[name] != name:
-            name = self._parent[name]
-        return name
-
-    def join(self, a: str, b: str) -> None:
-        first, second = self.root(a), self.root(b)
-        if first != second:
-            self._parent[second] = first
-
-
-def _activation_grids(
-    graph: Graph, ranges: Mapping[str, Range], chosen: set[str], fused: Mapping[str, str]
-) -> dict[str, Grid]:
-    classes = _Classes()
-    names = _gridded(graph, chosen, fused)
-    limits = {name: _range_of(graph, ranges, name) for name in names}
-    fixed: dict[str, Grid] = {}
-
-    def join(a: str, b: str) -> None:
-        merged = limits[classes.root(a)].union(limits[classes.root(b)])
-        grid = fixed.get(classes.root(a)) or fixed.get(classes.root(b))
-        classes.join(a, b)
-        limits[classes.root(a)] = merged
-        if grid is not None:
-            fixed[classes.root(a)] = grid
-
-    for node in graph.nodes:
-        if node.name not in chosen:
-            continue
-        if node.op in FIXED_GRID:
-            fixed[classes.root(node.outputs[0])] = FIXED_GRID[node.op]
-        elif node.op in SAME_GRID:
-            join(node.inputs[0], node.outputs[0])
-    for node in graph.nodes:
-        if node.name not in chosen or node.op != "Concat":
-            continue
-        width = max(limits[classes.root(name)].width for name in node.inputs)
-        for name in node.inputs:
-            close = limits[classes.root(name)].width * CONCAT_MAX_RATIO >= width
-            if close and classes.root(name) not in fixed:
-                join(node.outputs[0], name)
-    grids: dict[str, Grid] = {}
-    for name in names:
-        root = classes.root(name)
-        limit = limits[root]
-        grids[name] = fixed.get(root) or asymmetric_grid(limit.low, limit.high)
-    return grids
-
-
-def _gridded(graph: Graph, chosen: set[str], fused: Mapping[str, str]) -> list[str]:
-    """Return the activations that need a grid, in the graph's order."""
-    names: dict[str, None] = {}
-    for node in graph.nodes:
-        if node.name not in chosen:
-            continue
-        inputs = node.inputs[:1] if node.op in WEIGHTED | SAME_GRID else node.inputs
-        if node.op == "Clip":
-            inputs = node.inputs[:1]
-        names |= dict.fromkeys(name for name in inputs if name)
-        names[node.outputs[0]] = None
-    inner = {
-        node.outputs[0]
-        for node in graph.nodes
-        if node.name in chosen and fused.get(node.name) in chosen
-    }
-    return [name for name in names if name not in inner]
-
-
-def _range_of(graph: Graph, ranges: Mapping[str, Range], name: str) -> Range:
-    if name in graph.constants:
-        values = graph.constants[name]
-        return Range(float(np.min(values)), float(np.max(values)))
-    return ranges[name]
-
-
 def _parameter_grids(
     graph: Graph, node: Node, grids: Mapping[str, Grid], *, per_channel: bool
 ) -> dict[str, Grid]:
-    input_scale = grids[node.inputs[0]].scale[0]
+    source = grids[node.inputs[0]]
+    wide = source.dtype == "int16"
     weights = graph.constants[node.inputs[1]]
     bias = node.optional_input(2)
-    axis = _CHANNEL_AXIS[node.op] if per_channel else None
-    own = weight_grid(weights, graph.constants[bias] if bias else None, input_scale, axis)
+    axis = CHANNEL_AXIS[node.op] if per_channel else None
+    # A 64-bit sum has room for any bias, so only 32-bit ones may coarsen the weights.
+    offset = graph.constants[bias] if bias and not wide else None
+    own = weight_grid(weights, offset, source.scale[0], axis)
     found = {node.inputs[1]: own}
     if bias:
-        found[bias] = bias_grid(own, input_scale)
+        found[bias] = bias_grid(own, source.scale[0], "int64" if wide else "int32")
     return found
 
 
-def _share(graph: Graph, chosen: set[str]) -> float:
+def _share_of_macs(graph: Graph, chosen: set[str]) -> float:
     macs = {node.name: multiply_accumulates(graph, node) for node in graph.nodes}
     total = sum(macs.values())
     return sum(count for name, count in macs.items() if name in chosen) / total if total else 0.0
+
+
+def _share_of_bytes(graph: Graph, chosen: set[str]) -> float:
+    """Return which share of the constants' float bytes the integer layers hold."""
+    total = done = 0
+    for node in graph.nodes:
+        size = sum(
+            graph.constants[name].nbytes
+            for name in dict.fromkeys(node.inputs)
+            if name in graph.constants and graph.constants[name].dtype.kind == "f"
+        )
+        total += size
+        done += size if node.name in chosen and node.op in WEIGHTED else 0
+    return done / total if total else 0.0

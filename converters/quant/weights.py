@@ -4,7 +4,7 @@ Weights are symmetric and per channel. The grid of a bias follows from its layer
 (``scale = input scale * weight scale``), so that the integer sum needs no rescaling.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +50,10 @@ def weight_grid(weights: Array, bias: Array | None, input_scale: float, axis: in
     )
 
 
-def bias_grid(weights: Grid, input_scale: float) -> Grid:
-    """Return the int32 grid that the integer sum of a layer has.
+def bias_grid(
+    weights: Grid, input_scale: float, dtype: Literal["int32", "int64"] = "int32"
+) -> Grid:
+    """Return the grid that the integer sum of a layer has: int64 for 16-bit activations.
 
     The channel axis of a bias is 0, whatever that of the weights: runtimes refuse others.
     """
@@ -61,5 +63,5 @@ def bias_grid(weights: Grid, input_scale: float) -> Grid:
         scale=tuple(float(value) for value in scale),
         zero_point=(0,) * scale.size,
         axis=None if weights.axis is None else 0,
-        dtype="int32",
+        dtype=dtype,
     )

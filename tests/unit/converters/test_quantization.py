@@ -90,7 +90,7 @@ def test_plan_is_per_channel_with_bias_axis_zero() -> None:
         assert bias.scale == pytest.approx([s * step for s in weights.scale])
 
 
-def test_activation_lives_inside_its_layer_and_pools_keep_the_grid() -> None:
+def test_activation_lives_inside_its_layer_and_means_have_a_finer_grid() -> None:
     graph = import_model(conv_net())
     plan = planned(graph)
     conv, clip = graph.nodes[0], graph.nodes[1]
@@ -98,7 +98,26 @@ def test_activation_lives_inside_its_layer_and_pools_keep_the_grid() -> None:
 
     assert conv.outputs[0] not in plan.tensors
     assert plan.tensors[clip.outputs[0]].zero_point == (-128,)
-    assert plan.tensors[pool.inputs[0]] == plan.tensors[pool.outputs[0]]
+    assert plan.tensors[pool.outputs[0]].scale < plan.tensors[pool.inputs[0]].scale
+
+
+def test_maximum_pools_keep_the_grid() -> None:
+    nodes = [
+        node("Conv", "x w", "a"),
+        node("MaxPool", "a", "p", kernel_shape=[2, 2]),
+        node("Conv", "p v", "y"),
+    ]
+    graph = import_model(
+        net(
+            nodes,
+            inputs={"x": [1, 3, 4, 4]},
+            outputs={"y": [1, 2, 3, 3]},
+            constants={"w": floats(1, 4, 3, 1, 1), "v": floats(2, 2, 4, 1, 1)},
+        )
+    )
+    plan = planned(graph, (1, 3, 4, 4))
+
+    assert plan.tensors["p"] == plan.tensors["a"]
 
 
 def test_softmax_after_the_last_layer_stays_float_and_all_macs_are_integer() -> None:

@@ -1,0 +1,116 @@
+"""Choose the grid of every activation that integer nodes touch."""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import numpy as np
+
+from converters.graph import Graph, Node
+from converters.quant.observe import Range
+from converters.quant.operators import INTEGER_FORMS, fixed_grid, gridded_inputs
+from converters.quant.plan import ActivationForm, Grid, activation_grid
+
+CONCAT_MAX_RATIO: Final = 4.0
+"""Inputs of a Concat share one grid unless the finest would lose more than two bits."""
+
+
+class _Classes:
+    """Tensors that must share a grid (union-find by name), with what is known of each class."""
+
+    def __init__(self, limits: Mapping[str, Range]) -> None:
+        self._parent = {name: name for name in limits}
+        self._limits = dict(limits)
+        self._fixed: dict[str, Grid] = {}
+
+    def root(self, name: str) -> str:
+        while self._parent[name] != name:
+            name = self._parent[name]
+        return name
+
+    def limit(self, name: str) -> Range:
+        return self._limits[self.root(name)]
+
+    def fixed(self, name: str) -> Grid | None:
+        return self._fixed.get(self.root(name))
+
+    def fix(self, name: str, grid: Grid) -> None:
+        self._fixed[self.root(name)] = grid
+
+    def join(self, a: str, b: str) -> None:
+        first, second = self.root(a), self.root(b)
+        if first == second:
+            return
+        self._limits[first] = self._limits[first].union(self._limits[second])
+        grid = self._fixed.get(first) or self._fixed.get(second)
+        self._parent[second] = first
+        if grid is not None:
+            self._fixed[first] = grid
+
+
+def activation_grids(
+    graph: Graph,
+    ranges: Mapping[str, Range],
+    chosen: AbstractSet[str],
+    fused: Mapping[str, str],
+    activations: ActivationForm,
+) -> dict[str, Grid]:
+    """Return the grid of every activation of the nodes ``chosen``.
+
+    Args:
+        graph: The float graph.
+        ranges: Calibrated range of every float tensor.
+        chosen: Names of the integer nodes.
+        fused: Layer -> the activation that runtimes compute within it; the tensor between
+            the two has no grid.
+        activations: Integer type.
+    """
+    integer = [node for node in graph.nodes if node.name in chosen]
+    names = _gridded(integer, chosen, fused)
+    classes = _Classes({name: _range_of(graph, ranges, name) for name in names})
+    for node in integer:
+        prescribed = fixed_grid(node.op, activations)
+        if prescribed is not None:
+            classes.fix(node.outputs[0], prescribed)
+        elif INTEGER_FORMS[node.op].rule == "same":
+            for output in node.outputs:
+                if output:
+                    classes.join(node.inputs[0], output)
+    for node in integer:
+        if INTEGER_FORMS[node.op].rule == "joined":
+            _join_inputs(classes, node)
+    grids: dict[str, Grid] = {}
+    for name in names:
+        limit = classes.limit(name)
+        grids[name] = classes.fixed(name) or activation_grid(limit.low, limit.high, activations)
+    return grids
+
+
+def _join_inputs(classes: _Classes, node: Node) -> None:
+    """Let the inputs share the output's grid; those that it would ruin are requantized."""
+    width = max(classes.limit(name).width for name in node.inputs)
+    for name in node.inputs:
+        close = classes.limit(name).width * CONCAT_MAX_RATIO >= width
+        if close and classes.fixed(name) is None:
+            classes.join(node.outputs[0], name)
+
+
+def _gridded(
+    integer: Iterable[Node], chosen: AbstractSet[str], fused: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the activations that need a grid, in the graph's order."""
+    names: dict[str, None] = {}
+    inner: set[str] = set()
+    for node in integer:
+        names |= dict.fromkeys(gridded_inputs(node))
+        names |= dict.fromkeys(name for name in node.outputs if name)
+        if fused.get(node.name) in chosen:
+            inner.add(node.outputs[0])
+    return tuple(name for name in names if name not in inner)
+
+
+def _range_of(graph: Graph, ranges: Mapping[str, Range], name: str) -> Range:
+    if name in graph.constants:
+        values = graph.constants[name]
+        return Range(float(np.min(values, initial=0.0)), float(np.max(values, initial=0.0)))
+    return ranges[name]
