@@ -6,7 +6,7 @@ the ONNX writer, so both files hold exactly the same real numbers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from converters.arrays import Array, Floats
 
-GridType = Literal["int8", "int16", "int32", "int64"]
+GridType = Literal["int8", "uint8", "int16", "int32", "int64"]
 
 ActivationForm = Literal["int8", "int16"]
 """How a plan stores activations: in 8 bits, or in 16 (TFLite's "16x8" kernels)."""
 
 GRID_BOUNDS: Final[Mapping[GridType, tuple[int, int]]] = {
     "int8": (-128, 127),
+    "uint8": (0, 255),
     "int16": (-(2**15), 2**15 - 1),
     "int32": (-(2**31), 2**31 - 1),
     # TFLite rescales 64-bit sums of 48 bits; half of that is left to the products.
@@ -124,6 +125,12 @@ def symmetric_grid(low: float, high: float) -> Grid:
     reach = max(abs(low), abs(high))
     scale = max(float(np.float32(reach / 32767.0)), MIN_ACTIVATION_SCALE)
     return Grid(scale=(float(np.float32(scale)),), zero_point=(0,), dtype="int16")
+
+
+def unsigned(grid: Grid) -> Grid:
+    """Return the uint8 spelling of an int8 grid: the same real numbers."""
+    points = tuple(point + 128 for point in grid.zero_point)
+    return replace(grid, zero_point=points, dtype="uint8")
 
 
 def activation_grid(low: float, high: float, form: ActivationForm) -> Grid:

@@ -6,8 +6,9 @@ from typing import Final
 from converters.graph import Graph
 from converters.quant.plan import QuantPlan
 from converters.tflite import ops_elementwise, ops_layers, ops_pool, ops_resize, ops_shape
-from converters.tflite.lowering import Handler, Lowering, TfliteModel, WeightForm
+from converters.tflite.lowering import EdgeType, Handler, Lowering, TfliteModel, WeightForm
 from edgeops.contracts.scalars import Layout
+from edgeops.errors import UnsupportedModelError
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "Abs": ops_elementwise.lower_unary,
@@ -55,25 +56,38 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 }
 
 
+def unsupported(graph: Graph, plan: QuantPlan | None = None) -> tuple[UnsupportedModelError, ...]:
+    """Return every node of ``graph`` that has no TFLite form, each with reason and suggestion.
+
+    Args:
+        graph: A normalised graph.
+        plan: Which nodes compute in int8, and how; ``None`` for none.
+    """
+    return Lowering(graph, plan).refusals(HANDLERS)
+
+
 def lower_to_tflite(
     graph: Graph,
     plan: QuantPlan | None = None,
     *,
     weights: WeightForm = "float32",
     image_layout: Layout = "nchw",
+    io: EdgeType = "float32",
 ) -> TfliteModel:
     """Return the TFLite file for ``graph``: float32, or as ``plan`` says.
 
-    Outputs keep ONNX's axes. Inputs and outputs are float32 in all cases; an integer file
-    quantizes and dequantizes at its edges.
+    Outputs keep ONNX's axes. Unless ``io`` says otherwise inputs and outputs are float32,
+    and an integer file quantizes and dequantizes at its edges.
 
     Args:
         graph: A normalised graph.
         plan: Which nodes compute in int8, and how; ``None`` for none.
         weights: How the weights of float layers are stored.
         image_layout: What the ONNX inputs with four axes are; ``nchw`` becomes NHWC.
+        io: Type of those inputs and outputs that integer nodes read and make; others stay
+            float32. ``int8`` and ``uint8`` hold the same real numbers.
 
     Raises:
         UnsupportedModelError: A node has no TFLite form; the error names it.
     """
-    return Lowering(graph, plan, weights=weights, image_layout=image_layout).run(HANDLERS)
+    return Lowering(graph, plan, weights=weights, image_layout=image_layout, io=io).run(HANDLERS)

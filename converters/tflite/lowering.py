@@ -15,21 +15,25 @@ import numpy as np
 from converters.arrays import Array
 from converters.graph import Graph, Node
 from converters.quant.operators import clip_bounds
-from converters.quant.plan import Grid, QuantPlan
+from converters.quant.plan import Grid, QuantPlan, unsigned
 from converters.quant.planner import fused_activations
 from converters.tflite.layout import IMAGE_RANK, NHWC, Perm, Value, identity, is_same_order
 from converters.tflite.schema import FlatModel, Option
-from converters.tflite.versions import lowest_version
+from converters.tflite.versions import KernelType, lowest_version
 from edgeops.contracts.scalars import Layout
 from edgeops.errors import UnsupportedModelError
 
 FLOAT32: Final[np.dtype[np.generic]] = np.dtype(np.float32)
 INT8: Final[np.dtype[np.generic]] = np.dtype(np.int8)
-_STORABLE: Final = (np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64))
+INT16: Final[np.dtype[np.generic]] = np.dtype(np.int16)
+_STORABLE: Final = tuple(np.dtype(kind) for kind in (np.float32, np.int32, np.int64, np.bool_))
 
 WeightForm = Literal["float32", "float16", "dynamic-int8"]
 """How weights of float layers are stored: plain, in half the bytes, or in int8 with
 activations quantized per inference (hybrid kernels)."""
+
+EdgeType = Literal["float32", "int8", "uint8"]
+"""Element type of the file's inputs and outputs where the plan gives them a grid."""
 
 _FUSED_NAMES: Final = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
@@ -65,7 +69,9 @@ class Lowering:
         *,
         weights: WeightForm = "float32",
         image_layout: Layout = "nchw",
+        io: EdgeType = "float32",
     ) -> None:
+        self._io = io
         self.graph = graph
         self.weights = weights
         self._image_layout = image_layout
@@ -186,6 +192,12 @@ class Lowering:
                 suggestion="export the model in float32",
             )
 
+    def _require_elements(self, name: str, shape: tuple[int, ...]) -> None:
+        if 0 in shape:
+            raise UnsupportedModelError(
+                node=name, operator="tensor", reason="it is empty", suggestion=SUGGESTION
+            )
+
     def _reorder(self, value: Value, perm: Perm) -> Value:
         result = self.temporary(value.shape, perm, value.dtype, value.grid)
         if is_same_order(value.shape, value.perm, perm):
@@ -202,10 +214,14 @@ class Lowering:
 
     def _regrid(self, value: Value, grid: Grid | None) -> Value:
         result = self.temporary(value.shape, value.perm, value.dtype, grid)
+        wide = any(one is not None and one.dtype == "int16" for one in (value.grid, grid))
         if grid is None:
-            self.emit("DEQUANTIZE", [value.tensor], result, ("DequantizeOptions", {}), version=2)
+            version = 3 if wide else 2
+            self.emit(
+                "DEQUANTIZE", [value.tensor], result, ("DequantizeOptions", {}), version=version
+            )
         else:
-            version = 1 if value.grid is None else 2
+            version = 1 if value.grid is None and not wide else 2
             self.emit("QUANTIZE", [value.tensor], result, ("QuantizeOptions", {}), version=version)
         return result
 
@@ -222,10 +238,7 @@ class Lowering:
         self._check_dtype("tensor", dtype)
         shape = tuple(shape)
         stored = tuple(shape[axis] for axis in perm)
-        kind = INT8 if grid is not None else dtype
-        tensor = self._model.tensor(
-            f"value_{len(self._views)}_{len(self._values)}", stored, kind, grid
-        )
+        tensor = self._model.tensor("", stored, _stored_dtype(dtype, grid), grid)
         return Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype, grid=grid)
 
     def result(self, node: Node, perm: Perm, index: int = 0) -> tuple[Value, str]:
@@ -253,7 +266,7 @@ class Lowering:
             raise node.refuse("its output is empty", SUGGESTION)
         grid = self.grid(name) if self.is_integer(node) else None
         stored = tuple(shape[axis] for axis in perm)
-        tensor = self._model.tensor(name, stored, INT8 if grid is not None else dtype, grid)
+        tensor = self._model.tensor(name, stored, _stored_dtype(dtype, grid), grid)
         value = Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype, grid=grid)
         self._values[name] = value
         return value
@@ -273,8 +286,9 @@ class Lowering:
     ) -> None:
         """Add an operator; its version is the lowest legal one unless given."""
         results = [result] if isinstance(result, Value) else list(result)
-        integer = any(value.grid is not None for value in results)
-        number = version if version is not None else lowest_version(code, integer=integer)
+        kinds = {value.grid.dtype for value in results if value.grid is not None}
+        kind: KernelType = "int16" if "int16" in kinds else "int8" if kinds else "float"
+        number = version if version is not None else lowest_version(code, kind)
         self._model.operator(code, number, inputs, [v.tensor for v in results], options)
 
     def emit_reshape(self, value: Value, result: Value) -> None:
@@ -297,12 +311,7 @@ class Lowering:
         """
         inputs = {name: self._add_input(name) for name in self.graph.inputs}
         for node in self.graph.nodes:
-            if node.name in self._done:
-                continue
-            handler = handlers.get(node.op) if not node.domain else None
-            if handler is None:
-                raise node.refuse("there is no TFLite form for this operator", SUGGESTION)
-            handler(self, node)
+            self._lower(node, handlers)
         outputs = {name: self._add_output(name) for name in self.graph.outputs}
         data = self._model.finish({name: value.tensor for name, value in inputs.items()}, outputs)
         return TfliteModel(
@@ -313,16 +322,70 @@ class Lowering:
             operators=dict(sorted(Counter(self._model.operator_names()).items())),
         )
 
+    def refusals(self, handlers: Mapping[str, "Handler"]) -> tuple[UnsupportedModelError, ...]:
+        """Return every node that has no TFLite form, in the graph's order.
+
+        Behind a refused node the search goes on as if its outputs were there. Where their
+        types are unknown, the nodes that read them are passed over: they may well be fine.
+        """
+        found: list[UnsupportedModelError] = []
+        unknown: set[str] = set()
+        for name in self.graph.inputs:
+            try:
+                self._add_input(name)
+            except UnsupportedModelError as error:
+                found.append(error)
+                unknown.add(name)
+        for node in self.graph.nodes:
+            if unknown.intersection(node.inputs):
+                unknown.update(node.outputs)
+                continue
+            try:
+                self._lower(node, handlers)
+            except UnsupportedModelError as error:
+                found.append(error)
+                unknown.update(name for name in node.outputs if not self._stand_in(name))
+        return tuple(found)
+
+    def _stand_in(self, name: str) -> bool:
+        """Put a value in the place of an output that could not be computed, if possible."""
+        if name in self._values:
+            return True
+        if not name or not self.graph.has_type(name) or self.graph.dtype(name) not in _STORABLE:
+            return False
+        shape = self.graph.shape(name)
+        self._values[name] = self.temporary(shape, identity(len(shape)), self.graph.dtype(name))
+        return True
+
+    def _lower(self, node: Node, handlers: Mapping[str, "Handler"]) -> None:
+        if node.name in self._done:
+            return
+        handler = handlers.get(node.op) if not node.domain else None
+        if handler is None:
+            raise node.refuse("there is no TFLite form for this operator", SUGGESTION)
+        handler(self, node)
+
     def _add_input(self, name: str) -> Value:
         shape, dtype = self.graph.shape(name), self.graph.dtype(name)
         self._check_dtype(name, dtype)
+        self._require_elements(name, shape)
         image = len(shape) == IMAGE_RANK and self._image_layout == "nchw"
         perm = NHWC if image else identity(len(shape))
         stored = tuple(shape[axis] for axis in perm)
-        tensor = self._model.tensor(name, stored, dtype, None)
-        value = Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype)
+        grid = self._edge_grid(name)
+        tensor = self._model.tensor(name, stored, _stored_dtype(dtype, grid), grid)
+        value = Value(tensor=tensor, shape=shape, perm=perm, dtype=dtype, grid=grid)
         self._values[name] = value
+        if grid is not None and grid.dtype == "uint8":
+            self._values[name] = self._regrid(value, self.grid(name))
         return value
+
+    def _edge_grid(self, name: str) -> Grid | None:
+        """Return the grid of an input or output of the file; ``None`` for a float one."""
+        grid = self._plan.tensors.get(name) if self._plan is not None else None
+        if self._io == "float32" or grid is None or grid.dtype != "int8":
+            return None
+        return grid if self._io == "int8" else unsigned(grid)
 
     def _layout_name(self, value: Value) -> Layout:
         if len(value.shape) != IMAGE_RANK:
@@ -330,9 +393,10 @@ class Lowering:
         return "nhwc" if value.perm == NHWC else self._image_layout
 
     def _add_output(self, name: str) -> int:
-        value = self._view(name, identity(len(self.graph.shape(name))), None)
+        value = self._view(name, identity(len(self.graph.shape(name))), self._edge_grid(name))
+        self._require_elements(name, value.shape)
         if name in self.graph.constants or value.tensor in self._given():
-            copy = self.temporary(value.shape, value.perm, value.dtype)
+            copy = self.temporary(value.shape, value.perm, value.dtype, value.grid)
             self.emit_reshape(value, copy)
             value = copy
         self._model.rename(value.tensor, name)
@@ -340,6 +404,10 @@ class Lowering:
 
     def _given(self) -> set[int]:
         return {self._values[name].tensor for name in self.graph.inputs}
+
+
+def _stored_dtype(dtype: np.dtype[np.generic], grid: Grid | None) -> np.dtype[np.generic]:
+    return dtype if grid is None else np.dtype(grid.dtype)
 
 
 Handler: TypeAlias = Callable[[Lowering, Node], None]

@@ -28,6 +28,8 @@ _TYPES: Final[Mapping[np.dtype[np.generic], int]] = {
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.int64): schema.TensorType.INT64,
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.bool_): schema.TensorType.BOOL,
 }
 
@@ -65,11 +67,11 @@ class FlatModel:
         Args:
             name: For people and for inputs and outputs.
             shape: As stored.
-            dtype: One of float32, int32, int64, int8, bool.
+            dtype: One of float32, int32, int64, int8, uint8, int16, bool.
             grid: Of an int8 tensor; its axis counts stored axes.
         """
         tensor = schema.TensorT()
-        tensor.name = name
+        tensor.name = name or None  # names cost bytes: only people's tensors have one
         tensor.shape = [int(size) for size in shape]
         tensor.type = _TYPES[dtype]
         tensor.buffer = 0
