@@ -7,7 +7,7 @@ from typing import Final
 
 from converters import exam
 from converters.datasets import Dataset
-from converters.assessment import class_numbers
+from converters.evaluation import class_figures
 from converters.outcome import JudgedVariant, attempt_records
 from converters.quant.ladder import Attempt
 from converters.session import Session
@@ -56,7 +56,7 @@ def make_manifest(
         inputs=(session.spec,),
         variants=tuple(_variant(variant) for variant in variants),
         parents=Parents(source_sha256=session.origin.sha256),
-        recipe=_record(session, attempts),
+        recipe=recipe_record(session, attempts),
         golden=golden,
         drift_reference=drift,
         card=_card(session, variants[0]),
@@ -84,7 +84,7 @@ def _variant(judged: JudgedVariant) -> Variant:
 
 def _card(session: Session, judged: JudgedVariant) -> Card:
     stated = session.recipe.card
-    classes = class_numbers(session.recipe.task, judged.answers) if judged.answers else {}
+    classes = class_figures(session.recipe.task, judged.answers) if judged.answers else {}
     return Card(
         summary=stated.summary,
         intended_use=stated.intended_use,
@@ -96,7 +96,7 @@ def _card(session: Session, judged: JudgedVariant) -> Card:
     )
 
 
-def _record(session: Session, attempts: tuple[Attempt, ...]) -> dict[str, object]:
+def recipe_record(session: Session, attempts: tuple[Attempt, ...]) -> dict[str, object]:
     """Return how the bundle was made."""
     options = codec.plain(session.recipe)
     if not isinstance(options, dict):

@@ -1,0 +1,99 @@
+"""Where in the network quantization adds its error: the float graph beside the quantized one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from converters.arrays import Feeds
+from converters.graph import Graph
+from converters.onnx_format import serialize
+from converters.ort import OrtModel
+from converters.quant.plan import QuantPlan
+from converters.quant.write_onnx import insert_pairs
+from converters.report.contents import LayerError
+
+SAMPLES: Final = 4
+
+TAPPED_BYTES: Final = 64 << 20
+"""Tensors watched in one run: bounds the memory, whatever the size of the model."""
+
+
+def layer_errors(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> tuple[LayerError, ...]:
+    """Return the error of every tensor on a grid, in the order of the graph.
+
+    Both graphs run unoptimised, every quantize/dequantize pair as written, so the figures do
+    not depend on the machine's integer kernels. Errors of earlier layers are included: the
+    figure tells how wrong the network is *at* a tensor, not how much that tensor adds.
+
+    Args:
+        graph: The float graph that the int8 files were written from.
+        plan: Their plan.
+        samples: The first few are used.
+
+    Raises:
+        ConversionError: The runtime fails.
+    """
+    producers = graph.producers()
+    paired = insert_pairs(graph, plan)
+    made = {name for node in paired.nodes for name in node.outputs}
+    tensors = [
+        name
+        for node in graph.nodes
+        for name in node.outputs
+        if name in plan.tensors and name in made and graph.has_type(name)
+    ]
+    found: list[LayerError] = []
+    for group in _groups(graph, tensors):
+        signal, error = _energies(graph, paired, group, samples[:SAMPLES])
+        found += [
+            LayerError(
+                tensor=name,
+                node=producers[name].name,
+                operator=producers[name].op,
+                sqnr_db=_decibels(signal[name], error[name]),
+            )
+            for name in group
+        ]
+    return tuple(found)
+
+
+def _groups(graph: Graph, tensors: Sequence[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for name in tensors:
+        need = prod(graph.shape(name)) * graph.dtype(name).itemsize
+        if group and size + need > TAPPED_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += need
+    if group:
+        yield group
+
+
+def _energies(
+    graph: Graph, paired: Graph, tensors: Sequence[str], samples: Sequence[Feeds]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return signal and error energy of each tensor, summed over the samples."""
+    exact = OrtModel(serialize(replace(graph, outputs=tuple(tensors))), optimize=False)
+    rounded = OrtModel(serialize(replace(paired, outputs=tuple(tensors))), optimize=False)
+    signal = dict.fromkeys(tensors, 0.0)
+    error = dict.fromkeys(tensors, 0.0)
+    for feeds in samples:
+        want, have = exact.run(feeds), rounded.run(feeds)
+        for name in tensors:
+            true = want[name].astype(np.float64)
+            signal[name] += float(np.sum(true**2))
+            error[name] += float(np.sum((have[name].astype(np.float64) - true) ** 2))
+    return signal, error
+
+
+def _decibels(signal: float, error: float) -> float | None:
+    """Return signal over error in dB, bounded to -99..199; ``None`` without any error."""
+    if error == 0:
+        return None
+    ratio = max(signal, 1e-30) / error
+    return round(float(np.clip(10 * np.log10(ratio), -99.0, 199.0)), 2)

@@ -1,0 +1,265 @@
+"""Gather a conversion's outcome into one report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from converters.appraisal import Appraisal
+from converters.graph import Graph
+from converters.outcome import Conversion, JudgedVariant
+from converters.quant.ladder import Attempt, is_within
+from converters.quant.operators import multiply_accumulates
+from converters.quant.plan import QuantPlan
+from converters.quant.sensitivity import Sensitivity
+from converters.recipe import Output
+from converters.release import recipe_record
+from converters.report.contents import (
+    AttemptReport,
+    BoardLatency,
+    DataReport,
+    ExamReport,
+    Island,
+    Provenance,
+    PruningReport,
+    QuantizationReport,
+    RefusalReport,
+    Report,
+    SensitivityReport,
+    VariantReport,
+)
+from converters.report.layers import layer_errors
+from converters.session import Session
+from edgeops.contracts.manifest import Manifest
+
+MAX_SENSITIVITIES: Final = 20
+"""The rest disturbs the output less, and nobody reads a hundred rows."""
+
+
+class IntegerModel(Protocol):
+    """What the ladder ended with."""
+
+    @property
+    def plan(self) -> QuantPlan | None:
+        """Return the plan of the int8 files; ``None`` where there are none."""
+
+    @property
+    def graph(self) -> Graph | None:
+        """Return the float graph that they were written from."""
+
+    @property
+    def ranking(self) -> tuple[Sensitivity, ...]:
+        """Return the layers, most sensitive first; empty where no scan was needed."""
+
+
+def make_report(
+    session: Session,
+    conversion: Conversion,
+    quantized: IntegerModel,
+    *,
+    original: JudgedVariant,
+    appraisal: Appraisal,
+    manifest: Manifest | None = None,
+    pruning: PruningReport | None = None,
+    methods: Mapping[str, int] | None = None,
+    partitions: Mapping[Output, int] | None = None,
+    boards: Sequence[BoardLatency] = (),
+) -> Report:
+    """Return everything there is to say of a conversion.
+
+    Args:
+        session: Its inputs.
+        conversion: Its outcome.
+        quantized: Plan, graph and sensitivity scan of the int8 files.
+        original: The float original as judged.
+        appraisal: All variants in depth.
+        manifest: Golden samples, drift reference and card; ``None`` where the budget refused.
+        pruning: What pruning took away, if it was asked for.
+        methods: Calibration method -> number of tensors whose range it chose.
+        partitions: Pieces that the TFLite runtime cuts each file into.
+        boards: What devices measured so far.
+
+    Raises:
+        ConversionError: A layer's error cannot be measured, because the runtime fails.
+    """
+    stated = session.recipe
+    budget = session.max_drop
+    parts = partitions or {}
+    variants = [
+        _variant(judged, appraisal, budget, parts.get(judged.made.output))
+        for judged in conversion.variants
+    ]
+    return Report(
+        name=stated.name,
+        version=stated.version,
+        verdict=conversion.verdict,
+        task=stated.task.type,
+        metric=session.metric,
+        judged=session.evaluation is not None,
+        budget=budget,
+        original=_original(original, appraisal),
+        variants=_fastest_marked(variants),
+        refusals=tuple(
+            RefusalReport(id=f"{refusal.runtime}-{refusal.precision}", reason=refusal.reason)
+            for refusal in conversion.refusals
+        ),
+        attempts=tuple(_attempt(tried, budget) for tried in conversion.attempts),
+        warnings=conversion.warnings,
+        calibration=_calibration(session),
+        evaluation=_evaluation(session),
+        quantization=_quantization(session, quantized, methods or {}),
+        pruning=pruning,
+        exam=_exam(manifest),
+        card=stated.card if manifest is None else manifest.card,
+        provenance=_provenance(session, conversion.attempts),
+        boards=tuple(sorted(boards, key=lambda row: (row.board, row.variant))),
+        digest=conversion.digest or "",
+        seconds=round(conversion.seconds, 2),
+    )
+
+
+def _original(judged: JudgedVariant, appraisal: Appraisal) -> VariantReport:
+    return VariantReport(
+        id="original",
+        runtime="onnx",
+        precision="float32",
+        file="",
+        size_bytes=judged.size_bytes,
+        sha256=judged.sha256,
+        within_budget=None,
+        assessment=appraisal.original,
+        latency_ms=judged.latency_ms,
+    )
+
+
+def _variant(
+    judged: JudgedVariant, appraisal: Appraisal, budget: float, partitions: int | None
+) -> VariantReport:
+    made = judged.made
+    appraised = appraisal.variants.get(made.output)
+    return VariantReport(
+        id=f"{made.output.runtime}-{made.output.precision}",
+        runtime=made.output.runtime,
+        precision=made.output.precision,
+        file=made.file,
+        size_bytes=judged.size_bytes,
+        sha256=judged.sha256,
+        within_budget=None if judged.drop is None else is_within(judged.drop, budget),
+        quantized_macs=made.quantized_macs,
+        assessment=None if appraised is None else appraised.assessment,
+        comparison=None if appraised is None else appraised.comparison,
+        latency_ms=judged.latency_ms,
+        partitions=partitions,
+    )
+
+
+def _fastest_marked(variants: Sequence[VariantReport]) -> tuple[VariantReport, ...]:
+    """Return the variants, the one with the least median latency within budget marked."""
+    timed = [v for v in variants if v.within_budget is not False and "p50" in v.latency_ms]
+    best = min(timed, key=lambda variant: variant.latency_ms["p50"], default=None)
+    return tuple(
+        replace(variant, fastest=True) if variant is best and len(variants) > 1 else variant
+        for variant in variants
+    )
+
+
+def _attempt(tried: Attempt, budget: float) -> AttemptReport:
+    return AttemptReport(
+        rung=tried.rung.name,
+        kept_float=tried.rung.keep_float,
+        drop=round(tried.drop, 6),
+        within_budget=is_within(tried.drop, budget),
+    )
+
+
+def _calibration(session: Session) -> DataReport | None:
+    data, stated = session.calibration_data, session.recipe.calibration
+    if data is None or stated is None:
+        return None
+    return DataReport(
+        name=data.name, sha256=data.sha256, size=data.size, used=min(stated.samples, data.size)
+    )
+
+
+def _evaluation(session: Session) -> DataReport | None:
+    data = session.evaluation
+    if data is None:
+        return None
+    return DataReport(name=data.name, sha256=data.sha256, size=data.size, used=data.size)
+
+
+def _quantization(
+    session: Session, quantized: IntegerModel, methods: Mapping[str, int]
+) -> QuantizationReport | None:
+    plan, graph = quantized.plan, quantized.graph
+    if plan is None or graph is None:
+        return None
+    nodes = {node.name: node for node in graph.nodes}
+    order = {name: place for place, name in enumerate(nodes)}
+    macs = {name: multiply_accumulates(graph, node) for name, node in nodes.items()}
+    weights = {name: value.nbytes for name, value in graph.constants.items() if value.ndim > 1}
+    total = sum(weights.values())
+    integers = sum(size for name, size in weights.items() if name in plan.tensors)
+    return QuantizationReport(
+        macs=sum(macs.values()),
+        quantized_macs=round(plan.quantized_macs, 6),
+        weight_bytes=total,
+        quantized_bytes=round(integers / total, 6) if total else 0.0,
+        tensors=sum(name not in graph.constants for name in plan.tensors),
+        methods=dict(sorted(methods.items())),
+        layers=layer_errors(graph, plan, session.feeds),
+        islands=tuple(
+            Island(
+                node=name,
+                operator=nodes[name].op if name in nodes else "",
+                reason=reason,
+                macs=macs.get(name, 0),
+            )
+            for name, reason in sorted(
+                plan.islands.items(), key=lambda item: (order.get(item[0], 0), item[0])
+            )
+        ),
+        sensitivities=tuple(
+            SensitivityReport(node=row.node, noise=float(f"{row.noise:.3g}"), macs=row.macs)
+            for row in quantized.ranking[:MAX_SENSITIVITIES]
+        ),
+    )
+
+
+def _exam(manifest: Manifest | None) -> ExamReport | None:
+    if manifest is None or manifest.golden is None or manifest.drift_reference is None:
+        return None
+    return ExamReport(
+        golden=manifest.golden.count,
+        tolerance=manifest.golden.score_tolerance,
+        drift_samples=manifest.drift_reference.samples,
+        drift_labels=dict(manifest.drift_reference.label_counts),
+    )
+
+
+def _provenance(session: Session, attempts: tuple[Attempt, ...]) -> Provenance:
+    record = recipe_record(session, attempts)
+    options, tools = record["options"], record["tools"]
+    return Provenance(
+        source=session.origin.title,
+        source_format=session.origin.kind,
+        source_sha256=session.origin.sha256,
+        notes=session.origin.notes,
+        gate_samples=session.gate.samples,
+        gate_difference=float(f"{session.gate.relative:.3g}"),
+        tools=dict(_flat("", tools)),
+        options=dict(_flat("", options)),
+    )
+
+
+def _flat(prefix: str, value: object) -> list[tuple[str, str]]:
+    """Return a nested document as dotted keys with their values as text."""
+    if isinstance(value, dict):
+        return [
+            row
+            for key in sorted(value)
+            for row in _flat(f"{prefix}.{key}" if prefix else str(key), value[key])
+        ]
+    if isinstance(value, list | tuple):
+        rows = [_flat(f"{prefix}.{index}", item) for index, item in enumerate(value)]
+        return [row for part in rows for row in part]
+    return [] if value is None else [(prefix, str(value))]
