@@ -1,0 +1,1 @@
+"""Structured pruning without training: whole channels go, the layers behind are refitted."""
