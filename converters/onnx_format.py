@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import onnx
 import onnx.checker
+import onnx.defs
 import onnx.reference
 import onnx.shape_inference
 import onnx.version_converter
@@ -33,7 +34,14 @@ IR_VERSION: Final = 8
 TARGET_OPSET: Final = 17
 OLDEST_OPSET: Final = 13
 """Per-channel quantization does not exist below it."""
-NEWEST_OPSET: Final = 21
+NEWEST_OPSET: Final = 26
+"""The last one that the hub's runtime knows; a model of a later one is relabelled if its
+operators take the same inputs and attributes there."""
+
+_CONVERTER_ERRORS: Final = (
+    onnx.checker.ValidationError,
+    onnx.version_converter.ConvertError,
+)
 
 _SUBGRAPH_KINDS: Final = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
@@ -181,14 +189,48 @@ def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset == TARGET_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, TARGET_OPSET)
-    except (RuntimeError, ValueError, onnx.version_converter.ConvertError) as error:
-        if OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        lifted = onnx.version_converter.convert_version(model, TARGET_OPSET)
+        # Downwards the library may leave attributes that the older operator does not have.
+        onnx.checker.check_model(lifted)
+    except (RuntimeError, ValueError, *_CONVERTER_ERRORS) as error:
+        if OLDEST_OPSET <= opset <= NEWEST_OPSET or _relabel(model, opset):
             return model
         raise ConversionError(
             f"operator set {opset} cannot be lifted to {TARGET_OPSET}: {_first_line(error)}; "
             f"export with operator set {OLDEST_OPSET} to {NEWEST_OPSET}"
         ) from error
+    return lifted
+
+
+def _relabel(model: onnx.ModelProto, opset: int) -> bool:
+    """Give a model of a newer operator set the newest number we know, if that is the same."""
+    same = all(
+        node.domain in ("", "ai.onnx")
+        and _signature(node.op_type, opset) == _signature(node.op_type, NEWEST_OPSET)
+        for node in model.graph.node
+    )
+    if opset <= NEWEST_OPSET or not same:
+        return False
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = NEWEST_OPSET
+    return True
+
+
+def _signature(op: str, opset: int) -> tuple[object, ...] | None:
+    """Return what an operator takes in an operator set, whatever the element types."""
+    try:
+        schema = onnx.defs.get_schema(op, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    return (
+        tuple((entry.name, str(entry.option)) for entry in schema.inputs),
+        tuple((entry.name, str(entry.option)) for entry in schema.outputs),
+        tuple(
+            (name, str(entry.type), entry.default_value.SerializeToString())
+            for name, entry in sorted(schema.attributes.items())
+        ),
+    )
 
 
 def _bind_inputs(model: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]) -> None:

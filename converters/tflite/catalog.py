@@ -5,54 +5,112 @@ from typing import Final
 
 from converters.graph import Graph
 from converters.quant.plan import QuantPlan
-from converters.tflite import ops_elementwise, ops_layers, ops_pool, ops_resize, ops_shape
+from converters.tflite import (
+    ops_conv_transpose,
+    ops_elementwise,
+    ops_functions,
+    ops_layers,
+    ops_logic,
+    ops_pool,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+)
 from converters.tflite.lowering import EdgeType, Handler, Lowering, TfliteModel, WeightForm
 from edgeops.contracts.scalars import Layout
 from edgeops.errors import UnsupportedModelError
 
 HANDLERS: Final[Mapping[str, Handler]] = {
-    "Abs": ops_elementwise.lower_unary,
+    "Abs": ops_functions.lower_builtin,
     "Add": ops_elementwise.lower_binary,
+    "And": ops_logic.lower_logic,
+    "ArgMax": ops_reduce.lower_arg,
+    "ArgMin": ops_reduce.lower_arg,
     "AveragePool": ops_pool.lower_average_pool,
+    "Cast": ops_logic.lower_cast,
+    "Ceil": ops_functions.lower_builtin,
+    "Celu": ops_functions.lower_elu,
     "Clip": ops_elementwise.lower_clip,
     "Concat": ops_shape.lower_concat,
     "Conv": ops_layers.lower_conv,
+    "ConvTranspose": ops_conv_transpose.lower_conv_transpose,
+    "Cos": ops_functions.lower_builtin,
+    "Cosh": ops_functions.lower_hyperbolic,
     "Div": ops_elementwise.lower_binary,
+    "Elu": ops_functions.lower_elu,
+    "Equal": ops_logic.lower_comparison,
+    "Erf": ops_functions.lower_erf,
     "Exp": ops_elementwise.lower_unary,
     "Flatten": ops_shape.lower_reshape,
+    "Floor": ops_functions.lower_builtin,
     "Gather": ops_shape.lower_gather,
+    "Gelu": ops_functions.lower_gelu,
     "Gemm": ops_layers.lower_gemm,
-    "GlobalAveragePool": ops_pool.lower_global_pool,
-    "GlobalMaxPool": ops_pool.lower_global_pool,
+    "GlobalAveragePool": ops_reduce.lower_global_pool,
+    "GlobalMaxPool": ops_reduce.lower_global_pool,
+    "Greater": ops_logic.lower_comparison,
+    "GreaterOrEqual": ops_logic.lower_comparison,
     "HardSigmoid": ops_elementwise.lower_hard_sigmoid,
     "HardSwish": ops_elementwise.lower_unary,
     "Identity": ops_shape.lower_identity,
+    "IsInf": ops_functions.lower_is,
+    "IsNaN": ops_functions.lower_is,
     "LeakyRelu": ops_elementwise.lower_leaky_relu,
+    "Less": ops_logic.lower_comparison,
+    "LessOrEqual": ops_logic.lower_comparison,
     "Log": ops_elementwise.lower_unary,
     "MatMul": ops_layers.lower_matmul,
     "Max": ops_elementwise.lower_extreme,
     "MaxPool": ops_pool.lower_max_pool,
+    "Mean": ops_logic.lower_many,
     "Min": ops_elementwise.lower_extreme,
+    "Mish": ops_functions.lower_mish,
+    "Mod": ops_logic.lower_mod,
     "Mul": ops_elementwise.lower_binary,
-    "Neg": ops_elementwise.lower_unary,
+    "Neg": ops_functions.lower_builtin,
+    "Not": ops_logic.lower_logic,
+    "Or": ops_logic.lower_logic,
     "Pad": ops_shape.lower_pad,
-    "ReduceMax": ops_pool.lower_reduce,
-    "ReduceMean": ops_pool.lower_reduce,
-    "ReduceMin": ops_pool.lower_reduce,
-    "ReduceSum": ops_pool.lower_reduce,
+    "Pow": ops_logic.lower_pow,
+    "Reciprocal": ops_functions.lower_reciprocal,
+    "ReduceL1": ops_reduce.lower_reduce_norm,
+    "ReduceL2": ops_reduce.lower_reduce_norm,
+    "ReduceLogSum": ops_reduce.lower_reduce_norm,
+    "ReduceLogSumExp": ops_reduce.lower_reduce_norm,
+    "ReduceMax": ops_reduce.lower_reduce,
+    "ReduceMean": ops_reduce.lower_reduce,
+    "ReduceMin": ops_reduce.lower_reduce,
+    "ReduceProd": ops_reduce.lower_reduce,
+    "ReduceSum": ops_reduce.lower_reduce,
+    "ReduceSumSquare": ops_reduce.lower_reduce_norm,
     "Relu": ops_elementwise.lower_unary,
     "Reshape": ops_shape.lower_reshape,
     "Resize": ops_resize.lower_resize,
+    "Round": ops_functions.lower_builtin,
+    "Selu": ops_functions.lower_elu,
+    "Shrink": ops_functions.lower_threshold,
     "Sigmoid": ops_elementwise.lower_unary,
+    "Sign": ops_functions.lower_sign,
+    "Sin": ops_functions.lower_builtin,
+    "Sinh": ops_functions.lower_hyperbolic,
     "Slice": ops_shape.lower_slice,
     "Softmax": ops_elementwise.lower_softmax,
+    "Softplus": ops_functions.lower_softplus,
+    "Softsign": ops_functions.lower_softsign,
     "Split": ops_shape.lower_split,
     "Sqrt": ops_elementwise.lower_unary,
     "Squeeze": ops_shape.lower_reshape,
     "Sub": ops_elementwise.lower_binary,
+    "Sum": ops_logic.lower_many,
+    "Swish": ops_functions.lower_swish,
+    "Tan": ops_functions.lower_hyperbolic,
     "Tanh": ops_elementwise.lower_unary,
+    "ThresholdedRelu": ops_functions.lower_threshold,
+    "TopK": ops_reduce.lower_top_k,
     "Transpose": ops_shape.lower_transpose,
     "Unsqueeze": ops_shape.lower_reshape,
+    "Where": ops_logic.lower_where,
+    "Xor": ops_logic.lower_logic,
 }
 
 
@@ -63,6 +121,8 @@ def unsupported(graph: Graph, plan: QuantPlan | None = None) -> tuple[Unsupporte
         graph: A normalised graph.
         plan: Which nodes compute in int8, and how; ``None`` for none.
     """
+    if plan is not None:
+        graph, plan = expand(graph, plan)
     return Lowering(graph, plan).refusals(HANDLERS)
 
 
@@ -90,4 +150,6 @@ def lower_to_tflite(
     Raises:
         UnsupportedModelError: A node has no TFLite form; the error names it.
     """
+    if plan is not None:
+        graph, plan = expand(graph, plan)
     return Lowering(graph, plan, weights=weights, image_layout=image_layout, io=io).run(HANDLERS)

@@ -14,7 +14,7 @@ import numpy as np
 
 from converters.arrays import Array
 from converters.graph import Graph, Node
-from converters.quant.operators import clip_bounds
+from converters.quant.operators import INTEGER_FORMS, clip_bounds
 from converters.quant.plan import Grid, QuantPlan, unsigned
 from converters.quant.planner import fused_activations
 from converters.tflite.layout import IMAGE_RANK, NHWC, Perm, Value, identity, is_same_order
@@ -122,7 +122,14 @@ class Lowering:
         In an integer node the value lies on the plan's grid, else it is float.
         """
         name = node.inputs[index]
-        return self._view(name, perm, self.grid(name) if self.is_integer(node) else None)
+        return self._view(name, perm, self._operand_grid(node, name))
+
+    def _operand_grid(self, node: Node, name: str) -> Grid | None:
+        if not self.is_integer(node):
+            return None
+        # Kernels that compare or join stored numbers need all of them on one grid.
+        joined = INTEGER_FORMS[node.op].rule == "joined"
+        return self.grid(node.outputs[0] if joined else name)
 
     def read_on(self, node: Node, index: int, perm: Perm | None, grid: Grid | None) -> Value:
         """Return input ``index`` on a grid other than its own (Concat), or in float."""

@@ -6,7 +6,7 @@ from converters.arrays import Array
 from converters.attributes import AttributeReader
 from converters.graph import Node
 from converters.quant.plan import Grid
-from converters.quant.weights import weight_grid
+from converters.quant.weights import bias_grid, weight_grid
 from converters.tflite.layout import IMAGE_RANK, NHWC, Value, identity
 from converters.tflite.lowering import SUGGESTION, Lowering
 from converters.tflite.ops_shape import pad_image
@@ -14,6 +14,7 @@ from converters.tflite.schema import Option
 from converters.tflite.windows import Window, window_of
 
 _MATRIX_RANK = 2
+_GROUPED_VERSION = 6
 
 
 def lower_conv(lowering: Lowering, node: Node) -> None:
@@ -33,10 +34,6 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
         attributes.only("auto_pad", "NOTSET")
     channels = lowering.graph.shape(node.inputs[0])[1]
     depthwise = group == channels and weights.shape[1] == 1 and group > 1
-    if group != 1 and not depthwise:
-        raise node.refuse(
-            f"{group} groups for {channels} channels: only 1 group or one per channel", SUGGESTION
-        )
     source, padding = _padded(lowering, lowering.read(node, 0, NHWC), window)
     if depthwise:
         # [outputs, 1, height, width] -> [1, height, width, outputs]
@@ -44,8 +41,8 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
     else:
         # [outputs, inputs, height, width] -> [outputs, height, width, inputs]
         code, order, channel_axis = "CONV_2D", (0, 2, 3, 1), 0
-    weight = _weights(lowering, node, weights.transpose(order), channel_axis)
-    bias = _bias(lowering, node, weights.shape[0])
+    weight = store_weights(lowering, node, weights.transpose(order), channel_axis)
+    bias = store_bias(lowering, node, weights.shape[0])
     result, activation = lowering.result(node, NHWC)
     fields: dict[str, Option] = {
         "padding": padding,
@@ -62,13 +59,16 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
         [source.tensor, weight, bias],
         result,
         ("DepthwiseConv2DOptions" if depthwise else "Conv2DOptions", fields),
-        version=_depthwise_version(window, result) if depthwise else None,
+        version=_version(window, result, depthwise=depthwise, grouped=group != 1),
     )
 
 
-def _depthwise_version(window: Window, result: Value) -> int | None:
-    """Dilation came to float DEPTHWISE_CONV_2D with version 2; int8 (3) includes it."""
-    return 2 if window.dilation != (1, 1) and result.grid is None else None
+def _version(window: Window, result: Value, *, depthwise: bool, grouped: bool) -> int | None:
+    """Return the version that knows groups, or dilation of float depthwise layers."""
+    if grouped and not depthwise:
+        return _GROUPED_VERSION
+    # Dilation came to float DEPTHWISE_CONV_2D with version 2; int8 (3) includes it.
+    return 2 if depthwise and window.dilation != (1, 1) and result.grid is None else None
 
 
 def _padded(lowering: Lowering, source: Value, window: Window) -> tuple[Value, str]:
@@ -80,8 +80,18 @@ def _padded(lowering: Lowering, source: Value, window: Window) -> tuple[Value, s
     return pad_image(lowering, source, window.pads_before, window.pads_after), "VALID"
 
 
-def _weights(lowering: Lowering, node: Node, stored: Array, channel_axis: int) -> int:
-    """Store weights, given in TFLite's order, in the form that the file asks for."""
+def store_weights(
+    lowering: Lowering, node: Node, stored: Array, channel_axis: int, *, hybrid: bool = True
+) -> int:
+    """Store weights in the form that the file asks for and return their index.
+
+    Args:
+        lowering: The lowering that goes on.
+        node: The layer; its input 1 are the weights.
+        stored: The weights in TFLite's order.
+        channel_axis: The axis of ``stored`` that counts outputs.
+        hybrid: Whether the layer's kernel takes int8 weights with float activations.
+    """
     name = node.inputs[1]
     floats = np.ascontiguousarray(stored).astype(np.float32)
     if lowering.is_integer(node):
@@ -95,7 +105,7 @@ def _weights(lowering: Lowering, node: Node, stored: Array, channel_axis: int) -
         return lowering.raw_constant(name, grid.quantize(stored), grid)
     if lowering.weights == "float16":
         return lowering.half_constant(name, floats)
-    if _is_hybrid(lowering, node, channel_axis):
+    if hybrid and _is_hybrid(lowering, node, channel_axis):
         return lowering.hybrid_constant(node, floats, weight_grid(floats, None, 1.0, channel_axis))
     return lowering.raw_constant(name, floats)
 
@@ -110,10 +120,11 @@ def _is_hybrid(lowering: Lowering, node: Node, channel_axis: int) -> bool:
     )
 
 
-def _bias(lowering: Lowering, node: Node, channels: int) -> int:
+def store_bias(lowering: Lowering, node: Node, channels: int) -> int:
+    """Store the bias of a layer with ``channels`` outputs, or zeros, and return its index."""
     name = node.optional_input(2)
     if not name:
-        return lowering.raw_constant(f"{node.name}_bias", np.zeros(channels, np.float32))
+        return _zero_bias(lowering, node, channels)
     values = lowering.constant(node, 2)
     if values.shape != (channels,):
         raise node.refuse(f"its bias has the shape {values.shape}, not ({channels},)")
@@ -121,6 +132,19 @@ def _bias(lowering: Lowering, node: Node, channels: int) -> int:
         return lowering.raw_constant(name, values.astype(np.float32))
     grid = lowering.grid(name)
     return lowering.raw_constant(name, grid.quantize(values), grid)
+
+
+def _zero_bias(lowering: Lowering, node: Node, channels: int) -> int:
+    zeros = np.zeros(channels, np.float32)
+    if not lowering.is_integer(node):
+        return lowering.raw_constant(f"{node.name}_bias", zeros)
+    source = lowering.grid(node.inputs[0])
+    grid = bias_grid(
+        lowering.grid(node.inputs[1]),
+        source.scale[0],
+        "int64" if source.dtype == "int16" else "int32",
+    )
+    return lowering.raw_constant(f"{node.name}_bias", grid.quantize(zeros), grid)
 
 
 def lower_gemm(lowering: Lowering, node: Node) -> None:
@@ -134,8 +158,8 @@ def lower_gemm(lowering: Lowering, node: Node) -> None:
     if node.attributes.get("transB", 0) != 1 or weights.ndim != _MATRIX_RANK:
         raise node.refuse("its weights are not constant rows, one per output", SUGGESTION)
     source = lowering.read(node, 0, identity(2))
-    weight = _weights(lowering, node, weights, 0)
-    bias = _bias(lowering, node, weights.shape[0])
+    weight = store_weights(lowering, node, weights, 0)
+    bias = store_bias(lowering, node, weights.shape[0])
     result, activation = lowering.result(node, identity(2))
     _fully_connected(lowering, [source.tensor, weight, bias], result, activation, keep=False)
 
@@ -153,7 +177,7 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
     ):
         weights = lowering.constant(node, 1)
         source = lowering.read(node, 0, identity(rank))
-        weight = _weights(lowering, node, weights.T, 0)
+        weight = store_weights(lowering, node, weights.T, 0)
         result, activation = lowering.result(node, identity(rank))
         _fully_connected(lowering, [source.tensor, weight, -1], result, activation, keep=True)
         return

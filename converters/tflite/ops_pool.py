@@ -4,22 +4,14 @@ from typing import Final
 
 import numpy as np
 
-from converters.arrays import as_ints
 from converters.attributes import AttributeReader
 from converters.graph import Node
-from converters.tflite.layout import IMAGE_RANK, NHWC, Perm, Value, identity
+from converters.tflite.layout import IMAGE_RANK, NHWC, Value
 from converters.tflite.lowering import SUGGESTION, Lowering
 from converters.tflite.ops_shape import pad_image
 from converters.tflite.windows import Window, window_of
 
 LOWEST: Final = float(np.finfo(np.float32).min)
-
-_REDUCTIONS: Final = {
-    "ReduceMean": "MEAN",
-    "ReduceSum": "SUM",
-    "ReduceMax": "REDUCE_MAX",
-    "ReduceMin": "REDUCE_MIN",
-}
 
 
 def lower_max_pool(lowering: Lowering, node: Node) -> None:
@@ -102,47 +94,4 @@ def _emit_pool(
                 "fusedActivationFunction": "NONE",
             },
         ),
-    )
-
-
-def lower_global_pool(lowering: Lowering, node: Node) -> None:
-    """Write GlobalAveragePool and GlobalMaxPool as a reduction of the image axes."""
-    with AttributeReader(node):
-        pass  # neither has attributes
-    rank = len(lowering.graph.shape(node.inputs[0]))
-    code = "MEAN" if node.op == "GlobalAveragePool" else "REDUCE_MAX"
-    _emit_reduction(lowering, node, code, tuple(range(2, rank)), keep=True)
-
-
-def lower_reduce(lowering: Lowering, node: Node) -> None:
-    """Write ReduceMean, ReduceSum, ReduceMax and ReduceMin."""
-    rank = len(lowering.graph.shape(node.inputs[0]))
-    with AttributeReader(node) as attributes:
-        keep = attributes.integer("keepdims", 1) == 1
-        axes = attributes.integers("axes", ())
-        empty_means_nothing = attributes.integer("noop_with_empty_axes", 0) == 1
-    if node.optional_input(1):
-        axes = as_ints(lowering.constant(node, 1))
-    if not axes and empty_means_nothing:
-        raise node.refuse("a reduction over no axis", SUGGESTION)
-    axes = tuple(sorted({axis % rank for axis in axes})) or tuple(range(rank))
-    _emit_reduction(lowering, node, _REDUCTIONS[node.op], axes, keep=keep)
-
-
-def _emit_reduction(
-    lowering: Lowering, node: Node, code: str, axes: tuple[int, ...], *, keep: bool
-) -> None:
-    source = lowering.read(node)
-    perm: Perm = source.perm
-    if not keep:
-        # Axes vanish: what is left keeps its stored order only if that is ONNX's own.
-        source = lowering.read(node, 0, identity(len(source.shape)))
-        perm = identity(len(source.shape) - len(axes))
-    stored = np.asarray(sorted(source.stored_axis(axis) for axis in axes), np.int32)
-    result = lowering.named(node, node.outputs[0], perm)
-    lowering.emit(
-        code,
-        [source.tensor, lowering.raw_constant("axes", stored)],
-        result,
-        ("ReducerOptions", {"keepDims": keep}),
     )

@@ -34,6 +34,8 @@ _TYPES: Final[Mapping[np.dtype[np.generic], int]] = {
 }
 
 _ENUM_OPTIONS: Final[Mapping[str, Any]] = {
+    "mode": schema.MirrorPadMode,
+    "outputType": schema.TensorType,
     "padding": schema.Padding,
     "fusedActivationFunction": schema.ActivationFunctionType,
 }

@@ -10,10 +10,10 @@ from converters.graph import Graph
 from converters.importing.importer import import_model
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
+from converters.quant.noise import relative_noise
 from converters.quant.planner import plan_quantization
-from converters.quant.sensitivity import relative_noise
 from converters.quant.write_onnx import write_onnx_int8
-from converters.tflite.catalog import lower_to_tflite
+from converters.tflite.catalog import lower_to_tflite, unsupported
 from converters.tflite.layout import NHWC, is_same_order, transposed
 from converters.tflite.lowering import TfliteModel
 from converters.tflite.windows import Window
@@ -178,12 +178,7 @@ def test_nhwc_models_keep_their_layout() -> None:
 
 
 REFUSED = {
-    "grouped convolution": (
-        [node("Conv", "x w", "y", name="bad", group=2)],
-        {"w": floats(1, 4, 2, 1, 1)},
-        "2 groups for 4 channels",
-    ),
-    "unknown operator": ([node("Cos", "x", "y", name="bad")], {}, "no TFLite form"),
+    "unknown operator": ([node("Acosh", "x", "y", name="bad")], {}, "no TFLite form"),
     "dilated pool": (
         [node("MaxPool", "x", "y", name="bad", kernel_shape=[2, 2], dilations=[2, 2])],
         {},
@@ -223,6 +218,28 @@ def test_what_is_not_known_is_refused_by_node(case: str) -> None:
         lower_to_tflite(graph)
 
     assert caught.value.node == "bad"
+
+
+def test_every_node_without_a_form_is_listed() -> None:
+    nodes = [
+        node("Acosh", "x", "c", name="first"),
+        node("Det", "c", "d", name="second"),
+        node("Relu", "x", "r", name="fine"),
+        node("Acosh", "r", "y", name="third"),
+    ]
+    graph = import_model(
+        net(nodes, inputs={"x": [1, 4, 5, 5]}, outputs={"y": ["a", "b", "c", "d"], "d": ["e", "f"]})
+    )
+
+    found = unsupported(graph)
+
+    assert [(error.node, error.operator) for error in found] == [
+        ("first", "Acosh"),
+        ("second", "Det"),
+        ("third", "Acosh"),
+    ]
+    assert all(error.reason and error.suggestion for error in found)
+    assert unsupported(import_model(conv_net())) == ()
 
 
 def test_layout_arithmetic() -> None:
