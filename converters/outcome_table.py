@@ -2,32 +2,44 @@
 
 from converters.outcome import Conversion, JudgedVariant
 
-_HEAD = ("variant", "size", "drop", "p50 ms", "int8 share", "metrics")
+_HEAD = ("", "variant", "size", "drop", "p50 ms", "int8 share", "partitions", "metrics")
+_FASTEST = "*"
 
 
 def table(done: Conversion) -> str:
     """Return the variants, one in a line, and below them original, verdict and bundle."""
-    rows = [_HEAD, *(_row(variant) for variant in done.variants)]
+    rows = [_HEAD, *(_row(variant, done.fastest) for variant in done.variants)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    if done.fastest is not None:
+        lines.append(f"{_FASTEST} fastest here, within the budget")
+    lines += [
+        f"{variant.id}: the tensors need an arena of at least {variant.arena_bytes / 1000:.1f} kB"
+        for variant in done.variants
+        if variant.arena_bytes is not None
+    ]
     baseline = _figures(done.baseline)
     lines += [f"float original: {baseline or 'not judged'}", f"verdict: {done.verdict}"]
     if done.bundle is not None:
         lines.append(f"bundle: {done.bundle} {done.digest}")
+    if done.report is not None:
+        lines.append(f"report: {done.report}")
     return "\n".join(lines)
 
 
-def _row(variant: JudgedVariant) -> tuple[str, ...]:
+def _row(variant: JudgedVariant, fastest: str | None) -> tuple[str, ...]:
     made = variant.made
     return (
+        _FASTEST if variant.id == fastest else "",
         f"{made.output.runtime} {made.output.precision}",
         f"{variant.size_bytes / 1000:.1f} kB",
         "" if variant.drop is None else f"{variant.drop:+.4f}",
         f"{variant.latency_ms.get('p50', 0):.3f}",
         f"{made.quantized_macs:.0%}",
+        "" if variant.partitions is None else str(variant.partitions),
         _figures(variant.metrics),
     )
 

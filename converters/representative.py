@@ -8,6 +8,7 @@ import numpy as np
 from converters.arrays import Feeds
 from converters.datasets import Dataset
 from converters.graph import Graph
+from converters.progress import Progress, Unseen
 from edgeops.contracts.manifest import InputSpec, TensorSpec
 from edgeops.errors import ConversionError
 from edgeops.inference.preprocess import Preprocessor
@@ -24,23 +25,32 @@ class Representative:
         chosen: Indices of the samples.
         spec: Pre-processing.
         tensor: The graph's input.
+        progress: Told of every pass.
     """
 
     def __init__(
-        self, dataset: Dataset, chosen: Sequence[int], spec: InputSpec, tensor: TensorSpec
+        self,
+        dataset: Dataset,
+        chosen: Sequence[int],
+        spec: InputSpec,
+        tensor: TensorSpec,
+        progress: Progress | None = None,
     ) -> None:
         self._dataset = dataset
         self._chosen = tuple(chosen)
         self._preprocess = Preprocessor(spec, tensor)
         self._name = tensor.name
+        self._progress = progress or Unseen()
 
     def __call__(self) -> Iterator[Feeds]:
         """Yield one feed per sample, or per window of it; valid until the next one."""
+        self._progress.stage("calibration samples", len(self._chosen))
         for index in self._chosen:
             tensors = self._preprocess(self._dataset.read(index).data).tensors
             step = -(-len(tensors) // MAX_WINDOWS)
             for tensor in tensors[::step]:
                 yield {self._name: tensor}
+            self._progress.advance()
 
     def first(self, count: int) -> list[Feeds]:
         """Return copies of at most ``count`` feeds, spread over the samples."""

@@ -1,12 +1,12 @@
 """One conversion's inputs, read once: model, data, pre-processing, and how answers are judged."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from converters.arrays import Feeds
-from converters.datasets import Dataset, open_dataset
+from converters.datasets import Dataset, Sample, open_dataset
 from converters.evaluation import Answers, answer, figures, input_spec, is_windowed
 from converters.graph import Graph
 from converters.importing.gate import GateResult, compare, require_equal
@@ -112,7 +112,7 @@ class Session:
                 outputs=made.outputs,
             )
             try:
-                answers = answer(model, self.evaluation)
+                answers = answer(model, self._watched(self.evaluation, made))
             finally:
                 model.close()
             reference = answers if baseline is None else baseline
@@ -127,6 +127,17 @@ class Session:
             metrics=metrics,
             drop=drop,
         )
+
+
+    def _watched(self, dataset: Dataset, made: VariantFile) -> Dataset:
+        """Return ``dataset`` such that reading a sample tells the progress."""
+        self.progress.stage(f"judging {made.output.runtime} {made.output.precision}", dataset.size)
+
+        def read(index: int) -> Sample:
+            self.progress.advance()
+            return dataset.read(index)
+
+        return replace(dataset, read=read)
 
 
 def open_session(
@@ -168,7 +179,7 @@ def open_session(
     calibration: Representative | None = None
     if calibration_data is not None and recipe.calibration is not None:
         chosen = calibration_data.pick(recipe.calibration.samples, recipe.calibration.seed)
-        calibration = Representative(calibration_data, chosen, spec, tensor)
+        calibration = Representative(calibration_data, chosen, spec, tensor, progress)
         if evaluation is not None:
             digests = (sample.sha256() for sample in evaluation.all())
             shared = shared_samples(calibration.digests(), digests)

@@ -9,7 +9,9 @@ from converters.quant.operators import multiply_accumulates
 from converters.quant.plan import QuantPlan
 from converters.quant.write_onnx import ActivationType, write_onnx_int8
 from converters.quant.write_weights import write_onnx_dynamic, write_onnx_float16
-from converters.recipe import Output
+from converters.recipe import Output, TensorEdge
+from converters.target_check import check_opset, check_tflite
+from converters.targets import Target
 from edgeops.contracts.manifest import TensorSpec
 from edgeops.contracts.scalars import Layout
 from edgeops.durable import write_atomic
@@ -58,6 +60,7 @@ def write_variant(
     plan: QuantPlan | None,
     layout: Layout,
     activations: ActivationType = "uint8",
+    target: Target | None = None,
 ) -> VariantFile:
     """Write one variant into ``folder`` and load it once in its runtime.
 
@@ -67,16 +70,21 @@ def write_variant(
         output: Runtime and precision.
         plan: For int8.
         layout: Of the graph's image inputs.
-        activations: Integer type of activations in ONNX int8 files.
+        activations: Integer type of activations in ONNX int8 files; the target's, if given.
+        target: What the file is for; it is held against that.
 
     Raises:
+        ForeignOperatorsError: The target does not know an operator of the TFLite file.
         UnsupportedModelError: The model has no form for this runtime and precision.
         ConversionError: Nothing would be gained, or the file does not load.
     """
+    target = target or Target(activations=activations)
     if output.runtime == "onnx":
-        written = _onnx(graph, output, plan, layout, activations)
+        check_opset(graph.opset, target)
+        written = _onnx(graph, output, plan, layout, target.activations)
     else:
-        written = _tflite(graph, output, plan, layout)
+        written = _tflite(graph, output, plan, layout, target.io)
+        check_tflite(written.data, target)
     name = file_name(output)
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +130,9 @@ def _onnx(
     raise _no_form(output)
 
 
-def _tflite(graph: Graph, output: Output, plan: QuantPlan | None, layout: Layout) -> _Written:
+def _tflite(
+    graph: Graph, output: Output, plan: QuantPlan | None, layout: Layout, io: TensorEdge
+) -> _Written:
     from converters.tflite.catalog import lower_to_tflite  # noqa: PLC0415 - ONNX alone needs no TFLite
 
     match output.precision:
@@ -132,8 +142,10 @@ def _tflite(graph: Graph, output: Output, plan: QuantPlan | None, layout: Layout
             if output.precision == "dynamic-int8" and share == 0:
                 raise ConversionError("dynamic-int8 would change no layer of this model")
             return _Written(model.data, dict(model.input_layouts), share)
-        case "int8" if plan is not None:
-            model = lower_to_tflite(graph, plan, image_layout=layout)
+        case "int8" | "int16x8" if plan is not None:
+            # Edges of 8 bits before activations of 16 would throw away what the latter are for.
+            edge = io if plan.activations == "int8" else "float32"
+            model = lower_to_tflite(graph, plan, image_layout=layout, io=edge)
             islands = tuple(plan.islands)
             return _Written(model.data, dict(model.input_layouts), plan.quantized_macs, islands)
     raise _no_form(output)
@@ -144,7 +156,7 @@ def _no_form(output: Output) -> UnsupportedModelError:
         node="model",
         operator=output.runtime,
         reason=f"the precision {output.precision} is not written for {output.runtime}",
-        suggestion="int8, dynamic-int8, float16 and float32 are",
+        suggestion="int8, dynamic-int8, float16 and float32 are; int16x8 for TFLite alone",
     )
 
 

@@ -1,0 +1,186 @@
+"""Make and judge every model file of a conversion."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from converters.graph import Graph
+from converters.outcome import (
+    Conversion,
+    JudgedVariant,
+    Refusal,
+    RefusedNode,
+    refused_nodes,
+)
+from converters.quantizing import Quantized, quantize
+from converters.recipe import Output
+from converters.session import Session
+from converters.target_check import ForeignOperatorsError, arena_bytes
+from converters.variant_latency import fastest, timed
+from converters.variants import file_name, write_variant
+from converters.verdict import judge_outcome
+from edgeops.clock import Clock
+from edgeops.contracts.scalars import Precision
+from edgeops.errors import ConversionError, UnsupportedModelError
+
+_FLOAT: Final = Output(runtime="onnx", precision="float32")
+_INTEGER: Final[frozenset[Precision]] = frozenset({"int8", "int16x8"})
+"""Precisions that need calibrated scales."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What was made.
+
+    Attributes:
+        baseline: The float original's figures.
+        quantized: How the integer files came about.
+        outcome: Verdict, variants and refusals; not published yet.
+    """
+
+    baseline: JudgedVariant
+    quantized: Quantized
+    outcome: Conversion
+
+
+def make_files(
+    session: Session, work: Path, folder: Path, clock: Clock, say: Callable[[str], None]
+) -> Made:
+    """Make the files that the recipe asks for and judge them.
+
+    Args:
+        session: Model, data and options.
+        work: Folder for what is not part of the bundle.
+        folder: The bundle in the making; afterwards it holds the files that are kept.
+        clock: For latencies.
+        say: Takes words for people.
+
+    Raises:
+        UsageError: int8 is asked for and there are no calibration data.
+        ConversionError: A file does not compute what it must.
+        StorageError: The disk is full.
+    """
+    asked = session.outputs
+    baseline = _baseline(session, work / "float")
+    integer = [output for output in asked if output.precision in _INTEGER]
+    quantized = quantize(session, integer, folder, baseline.answers, say)
+    made, refusals = _others(
+        session, [output for output in asked if output not in integer], folder, baseline
+    )
+    made |= quantized.variants
+    refusals |= {
+        output: _explained(session, quantized, output, refusal)
+        for output, refusal in quantized.refusals.items()
+    }
+    tried_float = {name for attempt in quantized.attempts for name in attempt.rung.keep_float}
+    judgement = judge_outcome(
+        asked,
+        made,
+        refusals,
+        session.max_drop,
+        frozenset(tried_float - set(session.recipe.keep_float)),
+    )
+    session.progress.stage("measuring latencies")
+    kept = timed(
+        folder,
+        [_measured(folder, variant, session) for variant in judgement.kept],
+        clock,
+        threads=session.target.threads,
+    )
+    _keep_only(folder, made, [variant.made.output for variant in kept])
+    outcome = Conversion(
+        verdict=judgement.verdict,
+        seconds=0.0,
+        baseline=baseline.metrics,
+        variants=kept,
+        refusals=judgement.refusals,
+        concessions=judgement.concessions,
+        fastest=fastest(kept),
+        attempts=quantized.attempts,
+        warnings=session.warnings,
+    )
+    return Made(baseline=baseline, quantized=quantized, outcome=outcome)
+
+
+def _baseline(session: Session, folder: Path) -> JudgedVariant:
+    """Return the float original's answers and figures."""
+    made = write_variant(
+        folder, session.graph, _FLOAT, plan=None, layout=session.recipe.input.layout
+    )
+    return session.judge(folder, made, None)
+
+
+def _others(
+    session: Session, wanted: Iterable[Output], folder: Path, baseline: JudgedVariant
+) -> tuple[dict[Output, JudgedVariant], dict[Output, Refusal]]:
+    """Write and judge every output that needs no scales."""
+    judged: dict[Output, JudgedVariant] = {}
+    refusals: dict[Output, Refusal] = {}
+    for output in wanted:
+        try:
+            made = write_variant(
+                folder,
+                session.graph,
+                output,
+                plan=None,
+                layout=session.recipe.input.layout,
+                target=session.target,
+            )
+        except ConversionError as error:
+            refusals[output] = _refusal(session, output, error)
+            continue
+        judged[output] = session.judge(folder, made, baseline.answers)
+    return judged, refusals
+
+
+def _refusal(session: Session, output: Output, error: ConversionError) -> Refusal:
+    nodes: tuple[RefusedNode, ...] = ()
+    if isinstance(error, ForeignOperatorsError):
+        nodes = refused_nodes(error.nodes)
+    elif isinstance(error, UnsupportedModelError) and output.runtime == "tflite":
+        nodes = _without_tflite(session.graph)
+    return Refusal(
+        runtime=output.runtime, precision=output.precision, reason=str(error), nodes=nodes
+    )
+
+
+def _without_tflite(graph: Graph) -> tuple[RefusedNode, ...]:
+    """Return every node that has no TFLite form, not only the first."""
+    from converters.tflite.catalog import unsupported  # noqa: PLC0415 - ONNX alone needs no TFLite
+
+    return refused_nodes(unsupported(graph))
+
+
+def _explained(session: Session, quantized: Quantized, output: Output, refusal: Refusal) -> Refusal:
+    """Return a refusal of an integer file with every node that stands in its way."""
+    if refusal.nodes or refusal.over_budget or output.runtime != "tflite":
+        return refusal
+    nodes = _without_tflite(session.graph)
+    return replace(
+        refusal,
+        over_budget=not nodes
+        and any(attempt.drop > session.max_drop for attempt in quantized.attempts),
+        nodes=nodes,
+    )
+
+
+def _measured(folder: Path, variant: JudgedVariant, session: Session) -> JudgedVariant:
+    """Return a variant with what can be read off a TFLite file."""
+    if variant.made.output.runtime != "tflite":
+        return variant
+    from converters.tflite.partitions import delegate_partitions  # noqa: PLC0415 - as above
+
+    data = (folder / variant.made.file).read_bytes()
+    return replace(
+        variant,
+        partitions=delegate_partitions(data),
+        arena_bytes=arena_bytes(data) if session.target.arena else None,
+    )
+
+
+def _keep_only(folder: Path, made: Iterable[Output], kept: Iterable[Output]) -> None:
+    """Remove the files of ``made`` that are not ``kept``."""
+    wanted = {file_name(output) for output in kept}
+    for name in {file_name(output) for output in made} - wanted:
+        (folder / name).unlink(missing_ok=True)
