@@ -98,6 +98,16 @@ class Pruner:
         even = {c: 0.0 for group in self._channels.groups for c in group.channels}
         return choose_channels(self._channels, even, 1.0, multiple=self._multiple)
 
+    def distinct(self, ratios: Sequence[float]) -> tuple[float, ...]:
+        """Return those of ``ratios`` that remove something, and each something else."""
+        chosen: dict[frozenset[int], float] = {}
+        for ratio in sorted(ratios):
+            chosen.setdefault(self._choose(ratio), ratio)
+        return tuple(ratio for removed, ratio in chosen.items() if removed)
+
+    def _choose(self, ratio: float) -> frozenset[int]:
+        return choose_channels(self._channels, self._scores, ratio, multiple=self._multiple)
+
     def cut(self, ratio: float, *, repaired: bool = True) -> Pruned:
         """Return the model without ``ratio`` of its channels.
 
@@ -111,7 +121,7 @@ class Pruner:
         """
         if not 0.0 < ratio < 1.0:
             raise UsageError(f"the ratio to prune is a number between 0 and 1, found {ratio}")
-        removed = choose_channels(self._channels, self._scores, ratio, multiple=self._multiple)
+        removed = self._choose(ratio)
         if not removed:
             raise ConversionError(
                 f"pruning {ratio:.0%} removes nothing: no layer can give up "

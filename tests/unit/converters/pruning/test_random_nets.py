@@ -18,10 +18,10 @@ class Drawn:
     def __init__(self, draw: st.DrawFn) -> None:
         self._draw = draw
         self.builder = NetBuilder(1, 3, 8, 8)
-        self.widths = {"x": 3}
+        self.widths = {self.builder.conv("x", 3, width): width for width in (4, 4, 6)}
 
     def grow(self) -> None:
-        source = self._draw(st.sampled_from(sorted(self.widths)))
+        source = self._draw(st.sampled_from(list(self.widths)[-3:]))
         width = self.widths[source]
         step = self._draw(
             st.sampled_from(
@@ -30,7 +30,7 @@ class Drawn:
         )
         b = self.builder
         if step == "conv":
-            wide = self._draw(st.integers(1, 8))
+            wide = self._draw(st.sampled_from([1, 4, 6]))
             self.widths[b.conv(source, width, wide, kernel=self._draw(st.sampled_from([1, 3])))] = (
                 wide
             )
@@ -65,9 +65,10 @@ class Drawn:
             self.widths[b.add("Gather", f"{source} {indices}", axis=1)] = width
 
     def finish(self) -> Graph:
-        last = list(self.widths)[-1]
-        flat = self.builder.add("Flatten", self.builder.add("GlobalMaxPool", last), axis=1)
-        self.builder.dense(flat, self.widths[last], 2, "y")
+        ends = list(self.widths)[-3:]
+        joined = self.builder.add("Concat", " ".join(ends), axis=1)
+        flat = self.builder.add("Flatten", self.builder.add("GlobalMaxPool", joined), axis=1)
+        self.builder.dense(flat, sum(self.widths[name] for name in ends), 2, "y")
         return self.builder.graph({"y": [1, 2]})
 
 
@@ -80,14 +81,15 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
-@given(graph=graphs(), data=st.data())
-def test_removing_equals_zeroing(graph: Graph, data: st.DataObject) -> None:
+@given(graph=graphs(), seed=st.integers(0, 99))
+def test_removing_equals_zeroing(graph: Graph, seed: int) -> None:
     channels = find_groups(graph)
+    rng = np.random.default_rng(seed)
     removed = frozenset(
         channel
         for group in channels.groups
-        for channel in group.channels[1:]
-        if data.draw(st.booleans())
+        for channel in rng.permutation(group.channels)[1:].tolist()
+        if rng.random() < 0.5
     )
 
     smaller = shrink(graph, channels, removed)
