@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from converters.assessment import Assessment, Comparison
+from converters.outcome import RefusedNode
 from edgeops.contracts.manifest import Card
 
 SCHEMA: Final = 1
@@ -34,6 +35,7 @@ class VariantReport:
         quantized_macs: Share of multiply-accumulates in integers, 0-1.
         latency_ms: p50 and p95 of one inference here, one thread; empty where not measured.
         partitions: Pieces that the runtime's fast path cuts the file into; 1 is best.
+        arena_bytes: The least memory that its tensors need at once; ``None`` where not asked.
         fastest: Whether it has the least p50 of all within budget.
     """
 
@@ -49,15 +51,17 @@ class VariantReport:
     comparison: Comparison | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     partitions: int | None = None
+    arena_bytes: int | None = None
     fastest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalReport:
-    """An output that was asked for and is not there."""
+    """An output that was asked for and is not there, with the nodes that stand in its way."""
 
     id: str
     reason: str
+    nodes: tuple[RefusedNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +217,7 @@ class Report:
         judged: Whether there were data to judge by.
         budget: Largest accepted loss, see ``metrics.loss``.
         original: The float original, written as ONNX.
+        concessions: What is not as it was asked for, sentence by sentence.
         seconds: Duration of the conversion; 0 in the document inside a bundle.
     """
 
@@ -227,6 +232,7 @@ class Report:
     original: VariantReport
     variants: tuple[VariantReport, ...]
     refusals: tuple[RefusalReport, ...]
+    concessions: tuple[str, ...]
     attempts: tuple[AttemptReport, ...]
     warnings: tuple[str, ...]
     calibration: DataReport | None

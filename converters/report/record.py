@@ -1,17 +1,16 @@
 """Gather a conversion's outcome into one report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, Protocol
 
 from converters.appraisal import Appraisal
 from converters.graph import Graph
 from converters.outcome import Conversion, JudgedVariant
+from converters.pruning.prune import Pruned
 from converters.quant.ladder import Attempt, is_within
 from converters.quant.operators import multiply_accumulates
 from converters.quant.plan import QuantPlan
 from converters.quant.sensitivity import Sensitivity
-from converters.recipe import Output
 from converters.release import recipe_record
 from converters.report.contents import (
     AttemptReport,
@@ -20,6 +19,7 @@ from converters.report.contents import (
     ExamReport,
     Island,
     Provenance,
+    PrunedLayerReport,
     PruningReport,
     QuantizationReport,
     RefusalReport,
@@ -59,9 +59,8 @@ def make_report(
     original: JudgedVariant,
     appraisal: Appraisal,
     manifest: Manifest | None = None,
-    pruning: PruningReport | None = None,
+    pruned: Pruned | None = None,
     methods: Mapping[str, int] | None = None,
-    partitions: Mapping[Output, int] | None = None,
     boards: Sequence[BoardLatency] = (),
 ) -> Report:
     """Return everything there is to say of a conversion.
@@ -73,9 +72,8 @@ def make_report(
         original: The float original as judged.
         appraisal: All variants in depth.
         manifest: Golden samples, drift reference and card; ``None`` where the budget refused.
-        pruning: What pruning took away, if it was asked for.
+        pruned: What pruning took away, if it was asked for.
         methods: Calibration method -> number of tensors whose range it chose.
-        partitions: Pieces that the TFLite runtime cuts each file into.
         boards: What devices measured so far.
 
     Raises:
@@ -83,11 +81,6 @@ def make_report(
     """
     stated = session.recipe
     budget = session.max_drop
-    parts = partitions or {}
-    variants = [
-        _variant(judged, appraisal, budget, parts.get(judged.made.output))
-        for judged in conversion.variants
-    ]
     return Report(
         name=stated.name,
         version=stated.version,
@@ -97,17 +90,25 @@ def make_report(
         judged=session.evaluation is not None,
         budget=budget,
         original=_original(original, appraisal),
-        variants=_fastest_marked(variants),
+        variants=tuple(
+            _variant(judged, appraisal, budget, fastest=judged.id == conversion.fastest)
+            for judged in conversion.variants
+        ),
         refusals=tuple(
-            RefusalReport(id=f"{refusal.runtime}-{refusal.precision}", reason=refusal.reason)
+            RefusalReport(
+                id=f"{refusal.runtime}-{refusal.precision}",
+                reason=refusal.reason,
+                nodes=refusal.nodes,
+            )
             for refusal in conversion.refusals
         ),
+        concessions=conversion.concessions,
         attempts=tuple(_attempt(tried, budget) for tried in conversion.attempts),
         warnings=conversion.warnings,
         calibration=_calibration(session),
         evaluation=_evaluation(session),
         quantization=_quantization(session, quantized, methods or {}),
-        pruning=pruning,
+        pruning=_pruning(pruned),
         exam=_exam(manifest),
         card=stated.card if manifest is None else manifest.card,
         provenance=_provenance(session, conversion.attempts),
@@ -132,12 +133,12 @@ def _original(judged: JudgedVariant, appraisal: Appraisal) -> VariantReport:
 
 
 def _variant(
-    judged: JudgedVariant, appraisal: Appraisal, budget: float, partitions: int | None
+    judged: JudgedVariant, appraisal: Appraisal, budget: float, *, fastest: bool
 ) -> VariantReport:
     made = judged.made
     appraised = appraisal.variants.get(made.output)
     return VariantReport(
-        id=f"{made.output.runtime}-{made.output.precision}",
+        id=judged.id,
         runtime=made.output.runtime,
         precision=made.output.precision,
         file=made.file,
@@ -148,17 +149,9 @@ def _variant(
         assessment=None if appraised is None else appraised.assessment,
         comparison=None if appraised is None else appraised.comparison,
         latency_ms=judged.latency_ms,
-        partitions=partitions,
-    )
-
-
-def _fastest_marked(variants: Sequence[VariantReport]) -> tuple[VariantReport, ...]:
-    """Return the variants, the one with the least median latency within budget marked."""
-    timed = [v for v in variants if v.within_budget is not False and "p50" in v.latency_ms]
-    best = min(timed, key=lambda variant: variant.latency_ms["p50"], default=None)
-    return tuple(
-        replace(variant, fastest=True) if variant is best and len(variants) > 1 else variant
-        for variant in variants
+        partitions=judged.partitions,
+        arena_bytes=judged.arena_bytes,
+        fastest=fastest,
     )
 
 
@@ -221,6 +214,26 @@ def _quantization(
         sensitivities=tuple(
             SensitivityReport(node=row.node, noise=float(f"{row.noise:.3g}"), macs=row.macs)
             for row in quantized.ranking[:MAX_SENSITIVITIES]
+        ),
+    )
+
+
+def _pruning(pruned: Pruned | None) -> PruningReport | None:
+    if pruned is None:
+        return None
+    return PruningReport(
+        channels=pruned.channels,
+        parameters=pruned.parameters,
+        macs=pruned.macs,
+        layers=tuple(
+            PrunedLayerReport(
+                node=layer.node,
+                operator=layer.operator,
+                before=layer.outputs[0],
+                after=layer.outputs[1],
+            )
+            for layer in pruned.layers
+            if layer.outputs[0] != layer.outputs[1]
         ),
     )
 

@@ -111,7 +111,7 @@ def headline(report: Report) -> list[str]:
         return [_refusal(report), "No bundle was made, so no device can be given this model."]
     sentences = [f"The {spoken(variant)} is {_size(report, variant)}{_speed(report, variant)}."]
     sentences.append(_accuracy(report, variant))
-    if report.verdict == "fallback":
+    if report.concessions:
         sentences.append(_departures(report))
     return [sentence for sentence in sentences if sentence]
 
@@ -168,15 +168,7 @@ def _accuracy(report: Report, variant: VariantReport) -> str:
 
 
 def _departures(report: Report) -> str:
-    parts = []
-    if report.attempts and report.attempts[-1].kept_float:
-        count = len(report.attempts[-1].kept_float)
-        layers = "layer computes" if count == 1 else "layers compute"
-        parts.append(f"{count} sensitive {layers} in float")
-    if report.refusals:
-        names = ", ".join(refusal.id for refusal in report.refusals)
-        parts.append(f"not made: {names}")
-    return f"What differs from what was asked: {'; '.join(parts)}." if parts else ""
+    return "Not as asked: " + "; ".join(text.rstrip(".") for text in report.concessions) + "."
 
 
 def _refusal(report: Report) -> str:
