@@ -203,17 +203,19 @@ def convert(
     if out is None:
         raise UsageError("--out is needed: the folder for the bundle")
     done = _run(loaded, out, key)
-    print(jsonlib.dumps(done.record(), sort_keys=True) if json else _table(done))
-    for warning in done.warnings:
-        say(f"warning: {warning}")
-    for refusal in done.refusals:
-        say(f"not made: {refusal.runtime} {refusal.precision}: {refusal.reason}")
+    from converters.outcome_table import remarks, table  # noqa: PLC0415 - loaded by now
+
+    print(jsonlib.dumps(done.record(), sort_keys=True) if json else table(done))
+    for sentence in remarks(done):
+        say(sentence)
     if done.verdict == "refused":
         raise typer.Exit(ConversionError.exit_status)
 
 
 def _run(loaded: "LoadedRecipe", out: Path, key: Path | None) -> "Conversion":
-    from converters.pipeline import Signer, convert  # noqa: PLC0415 - heavy
+    from converters.interruption import ending_cleanly  # noqa: PLC0415 - heavy
+    from converters.pipeline import Signer, convert  # noqa: PLC0415
+    from converters.progress_bar import shown  # noqa: PLC0415
     from edgeops.clock import SystemClock  # noqa: PLC0415
     from edgeops.trust import SigningKey, development_key  # noqa: PLC0415
 
@@ -223,23 +225,21 @@ def _run(loaded: "LoadedRecipe", out: Path, key: Path | None) -> "Conversion":
         signer = Signer(key=private, development=True)
     else:
         signer = Signer(key=SigningKey.load(key), development=False)
-    return convert(loaded, out, signer=signer, clock=SystemClock(), say=say)
+    with ending_cleanly(), shown() as bar:
+        return convert(loaded, out, signer=signer, clock=SystemClock(), say=bar.say, progress=bar)
 
 
 def _check(loaded: "LoadedRecipe", bundle: Path, *, json: bool) -> None:
-    from converters.rebuild import rebuild  # noqa: PLC0415 - heavy
+    from converters.interruption import ending_cleanly  # noqa: PLC0415 - heavy
+    from converters.progress_bar import shown  # noqa: PLC0415
+    from converters.rebuild import rebuild  # noqa: PLC0415
 
-    digest = rebuild(loaded, bundle, say)
+    with ending_cleanly(), shown() as bar:
+        digest = rebuild(loaded, bundle, bar.say, bar)
     if json:
         print(jsonlib.dumps({"bundle": str(bundle), "digest": digest, "same": True}))
     else:
         say(f"{bundle}: rebuilt byte for byte, {digest}")
-
-
-def _table(done: "Conversion") -> str:
-    from converters.outcome_table import table  # noqa: PLC0415 - heavy
-
-    return table(done)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from converters.outcome import (
     RefusedNode,
     refused_nodes,
 )
+from converters.pruning.prune import Pruned
 from converters.quantizing import Quantized, quantize
 from converters.recipe import Output
 from converters.session import Session
+from converters.slimming import slim
 from converters.target_check import ForeignOperatorsError, arena_bytes
 from converters.variant_latency import fastest, timed
 from converters.variants import file_name, write_variant
@@ -34,12 +36,16 @@ class Made:
     """What was made.
 
     Attributes:
+        session: With the graph that the files were made from.
         baseline: The float original's figures.
+        pruned: What pruning took away, if it was asked for.
         quantized: How the integer files came about.
         outcome: Verdict, variants and refusals; not published yet.
     """
 
+    session: Session
     baseline: JudgedVariant
+    pruned: Pruned | None
     quantized: Quantized
     outcome: Conversion
 
@@ -63,6 +69,8 @@ def make_files(
     """
     asked = session.outputs
     baseline = _baseline(session, work / "float")
+    slimmed = slim(session, baseline, work / "pruned", say)
+    session = slimmed.session
     integer = [output for output in asked if output.precision in _INTEGER]
     quantized = quantize(session, integer, folder, baseline.answers, say)
     made, refusals = _others(
@@ -98,9 +106,15 @@ def make_files(
         concessions=judgement.concessions,
         fastest=fastest(kept),
         attempts=quantized.attempts,
-        warnings=session.warnings,
+        warnings=(*session.warnings, *slimmed.notes),
     )
-    return Made(baseline=baseline, quantized=quantized, outcome=outcome)
+    return Made(
+        session=session,
+        baseline=baseline,
+        pruned=slimmed.pruned,
+        quantized=quantized,
+        outcome=outcome,
+    )
 
 
 def _baseline(session: Session, folder: Path) -> JudgedVariant:

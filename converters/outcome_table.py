@@ -30,6 +30,19 @@ def table(done: Conversion) -> str:
     return "\n".join(lines)
 
 
+def remarks(done: Conversion) -> list[str]:
+    """Return what a person should read beside the table, one sentence or table row a line."""
+    lines = [f"warning: {warning}" for warning in done.warnings]
+    lines += [f"{done.verdict}: {sentence}" for sentence in done.concessions]
+    for refusal in done.refusals:
+        lines += [
+            f"  {node.node} ({node.operator}): {node.reason}"
+            + (f" - {node.suggestion}" if node.suggestion else "")
+            for node in refusal.nodes
+        ]
+    return lines
+
+
 def _row(variant: JudgedVariant, fastest: str | None) -> tuple[str, ...]:
     made = variant.made
     return (

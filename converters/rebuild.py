@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from converters.pipeline import Signer, convert
+from converters.progress import Progress
 from converters.recipe import LoadedRecipe
 from edgeops import codec
 from edgeops.bundle import MANIFEST, opened
@@ -13,7 +14,12 @@ from edgeops.errors import CheckFailedError
 from edgeops.trust import SigningKey
 
 
-def rebuild(loaded: LoadedRecipe, bundle: Path, say: Callable[[str], None]) -> str:
+def rebuild(
+    loaded: LoadedRecipe,
+    bundle: Path,
+    say: Callable[[str], None],
+    progress: Progress | None = None,
+) -> str:
     """Convert again in a temporary folder and return the digest if it is the same.
 
     Raises:
@@ -22,7 +28,7 @@ def rebuild(loaded: LoadedRecipe, bundle: Path, say: Callable[[str], None]) -> s
     with tempfile.TemporaryDirectory() as folder, opened(bundle, Path(folder)) as known:
         signer = Signer(key=SigningKey.generate(), development=known.manifest.development)
         out = Path(folder) / "again"
-        done = convert(loaded, out, signer=signer, clock=SystemClock(), say=say)
+        done = convert(loaded, out, signer=signer, clock=SystemClock(), say=say, progress=progress)
         if done.bundle is None:
             raise CheckFailedError(f"{bundle} cannot be rebuilt: the conversion is refused now")
         again = (done.bundle / MANIFEST).read_bytes()
