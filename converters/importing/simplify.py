@@ -28,7 +28,8 @@ def drop_no_ops(graph: Graph) -> Graph:
             kept = [_rename_output(other, source, result) for other in kept]
             renamed[source] = result
         else:
-            kept.append(node)
+            plain = Node(name=node.name, op="Identity", inputs=(source,), outputs=(result,))
+            kept.append(plain)
     return prune_unused(replace(graph, nodes=rename_inputs(kept, renamed)))
 
 
@@ -41,6 +42,10 @@ def _is_no_op(graph: Graph, node: Node) -> bool:
         training = node.optional_input(2)
         trains = bool(training) and bool(np.any(graph.constants.get(training, np.True_)))
         return not any(node.outputs[1:]) and not trains
+    if node.op == "Cast":
+        source, result = node.inputs[0], node.outputs[0]
+        known = graph.has_type(source) and graph.has_type(result)
+        return known and graph.dtype(source) == graph.dtype(result)
     if node.op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"):
         source, result = node.inputs[0], node.outputs[0]
         known = graph.has_type(source) and graph.has_type(result)

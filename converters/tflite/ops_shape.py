@@ -1,5 +1,8 @@
 """Operators that move, cut or enlarge tensors without arithmetic."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 import numpy as np
 
 from converters.arrays import as_ints
@@ -7,6 +10,26 @@ from converters.attributes import AttributeReader
 from converters.graph import Node
 from converters.tflite.layout import Value, identity, transposed
 from converters.tflite.lowering import SUGGESTION, Lowering
+from converters.tflite.ops_index import pick
+
+
+def _mirrored(place: int, size: int) -> int:
+    """Return where ``place`` lands when an axis is unfolded by mirrors at its ends."""
+    if size == 1:
+        return 0
+    place %= 2 * (size - 1)
+    return min(place, 2 * (size - 1) - place)
+
+
+_PAD_PLACES: Final[Mapping[str, Callable[[int, int], int]]] = {
+    "edge": lambda place, size: min(max(place, 0), size - 1),
+    "reflect": _mirrored,
+    "wrap": lambda place, size: place % size,
+}
+"""By mode: which element of an axis of ``size`` stands at a place outside of it."""
+
+_MAX_PAD_RANK: Final = 5
+_MAX_SLICE_RANK: Final = 5
 
 
 def lower_reshape(lowering: Lowering, node: Node) -> None:
@@ -79,11 +102,20 @@ def lower_slice(lowering: Lowering, node: Node) -> None:
         axes = tuple(axis % rank for axis in as_ints(lowering.constant(node, 3)))
     if node.optional_input(4):
         steps = as_ints(lowering.constant(node, 4))
-    if min(steps, default=1) < 1:
-        raise node.refuse("negative steps are not supported", SUGGESTION)
+    if 0 in steps:
+        raise node.refuse("a step is 0", "the model is damaged")
+    if rank > _MAX_SLICE_RANK:
+        raise node.refuse(f"slices of {rank} axes are not supported", SUGGESTION)
     begin, stride = [0] * rank, [1] * rank
     end = list(source.shape)
     for axis, start, stop, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 0:
+            places = range(source.shape[axis])[start:stop:step]
+            if not places:
+                raise node.refuse("its output is empty", SUGGESTION)
+            source = pick(lowering, source, axis, places)
+            begin[axis], end[axis] = 0, len(places)
+            continue
         begin[axis], end[axis], _ = slice(start, stop).indices(source.shape[axis])
         stride[axis] = step
     _emit_slice(lowering, node, 0, source, (begin, end, stride))
@@ -131,46 +163,72 @@ def lower_split(lowering: Lowering, node: Node) -> None:
         start += size
 
 
-def lower_gather(lowering: Lowering, node: Node) -> None:
-    """Write Gather with constant indices."""
-    rank = len(lowering.graph.shape(node.inputs[0]))
-    with AttributeReader(node) as attributes:
-        axis = attributes.integer("axis", 0) % rank
-    indices = lowering.constant(node, 1)
-    source = lowering.read(node, 0, identity(rank))
-    size = source.shape[axis]
-    if indices.ndim > 1:
-        raise node.refuse("indices with several axes are not supported", SUGGESTION)
-    picked = np.asarray([index % size for index in as_ints(indices)], np.int32)
-    result = lowering.named(
-        node, node.outputs[0], identity(len(lowering.graph.shape(node.outputs[0])))
-    )
-    lowering.emit(
-        "GATHER",
-        [source.tensor, lowering.raw_constant("indices", picked.reshape(indices.shape))],
-        result,
-        ("GatherOptions", {"axis": axis}),
-    )
-
-
 def lower_pad(lowering: Lowering, node: Node) -> None:
-    """Write Pad with a constant value."""
+    """Write Pad with a constant, mirrored, repeated or wrapped edge; negative pads cut."""
     with AttributeReader(node) as attributes:
-        attributes.only("mode", "constant")
+        mode = attributes.text("mode", "constant")
     source = lowering.read(node)
     rank = len(source.shape)
+    if rank > _MAX_PAD_RANK:
+        raise node.refuse(f"pads of {rank} axes are not supported", SUGGESTION)
+    before, after = _pads(lowering, node, rank)
+    if min(before + after) < 0:
+        source = _cut(lowering, node, source, (before, after))
+        before, after = (tuple(max(pad, 0) for pad in pads) for pads in (before, after))
+    if mode == "constant":
+        value = float(lowering.constant(node, 2).item()) if node.optional_input(2) else 0.0
+        result = lowering.named(node, node.outputs[0], source.perm)
+        emit_pad(lowering, source, result, (before, after), value)
+        return
+    if mode not in _PAD_PLACES:
+        raise node.refuse(f"mode {mode} is not supported")
+    if lowering.is_integer(node):
+        raise node.refuse(f"mode {mode} has no integer form", SUGGESTION)
+    inner = all(max(pads) < size for *pads, size in zip(before, after, source.shape, strict=True))
+    if mode == "reflect" and inner:
+        result = lowering.named(node, node.outputs[0], source.perm)
+        table = np.asarray([[before[axis], after[axis]] for axis in source.perm], np.int32)
+        inputs = [source.tensor, lowering.raw_constant("pads", table)]
+        lowering.emit("MIRROR_PAD", inputs, result, ("MirrorPadOptions", {"mode": "REFLECT"}))
+        return
+    for axis, (first, last) in enumerate(zip(before, after, strict=True)):
+        if first or last:
+            places = range(-first, source.shape[axis] + last)
+            size = source.shape[axis]
+            source = pick(lowering, source, axis, [_PAD_PLACES[mode](i, size) for i in places])
+    lowering.emit_reshape(source, lowering.named(node, node.outputs[0], source.perm))
+
+
+def _pads(lowering: Lowering, node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the pads before and after every ONNX axis."""
     pads = as_ints(lowering.constant(node, 1))
+    axes = tuple(range(rank))
     if node.optional_input(3):
         axes = tuple(axis % rank for axis in as_ints(lowering.constant(node, 3)))
-        full = [0] * (2 * rank)
-        for position, axis in enumerate(axes):
-            full[axis], full[rank + axis] = pads[position], pads[len(axes) + position]
-        pads = tuple(full)
-    if min(pads) < 0:
-        raise node.refuse("negative pads are not supported", "use Slice instead")
-    value = float(lowering.constant(node, 2).item()) if node.optional_input(2) else 0.0
-    result = lowering.named(node, node.outputs[0], source.perm)
-    emit_pad(lowering, source, result, (pads[:rank], pads[rank:]), value)
+    if len(pads) != 2 * len(axes):
+        raise node.refuse("its pads do not fit its input", "the model is damaged")
+    full = [0] * (2 * rank)
+    for position, axis in enumerate(axes):
+        full[axis], full[rank + axis] = pads[position], pads[len(axes) + position]
+    return tuple(full[:rank]), tuple(full[rank:])
+
+
+def _cut(
+    lowering: Lowering, node: Node, source: Value, pads: tuple[tuple[int, ...], tuple[int, ...]]
+) -> Value:
+    """Return ``source`` without what negative pads take away."""
+    begin = tuple(max(-pad, 0) for pad in pads[0])
+    shape = tuple(
+        size - first - max(-last, 0)
+        for size, first, last in zip(source.shape, begin, pads[1], strict=True)
+    )
+    if min(shape) < 1:
+        raise node.refuse("its pads leave nothing", SUGGESTION)
+    result = lowering.temporary(shape, source.perm, source.dtype, source.grid)
+    numbers = ([values[axis] for axis in source.perm] for values in (begin, shape))
+    inputs = [lowering.raw_constant("bound", np.asarray(n, np.int32)) for n in numbers]
+    lowering.emit("SLICE", [source.tensor, *inputs], result, ("SliceOptions", {}))
+    return result
 
 
 def pad_image(
@@ -202,5 +260,5 @@ def emit_pad(
     if value == 0.0:
         lowering.emit("PAD", [source.tensor, amounts], result, ("PadOptions", {}))
         return
-    filling = lowering.add_constant("filling", np.asarray(value, np.float32), (), source.grid)
+    filling = lowering.add_constant("filling", np.asarray(value, source.dtype), (), source.grid)
     lowering.emit("PADV2", [source.tensor, amounts, filling.tensor], result, ("PadV2Options", {}))

@@ -189,10 +189,17 @@ REFUSED = {
         {},
         "rounded up",
     ),
-    "reflecting pad": (
-        [node("Pad", "x p", "y", name="bad", mode="reflect")],
-        {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])},
-        "mode='reflect'",
+    "computed pads": (
+        [
+            node("Shape", "x", "s"),
+            node("ReduceMax", "x", "m", keepdims=0),
+            node("Cast", "m", "k", to=7),
+            node("Mul", "s k", "t"),
+            node("Concat", "t t", "p", axis=0),
+            node("Pad", "x p", "y", name="bad"),
+        ],
+        {},
+        "shape of 'y' is not known|must be a constant",
     ),
     "cubic resize": (
         [node("Resize", "x r s", "y", name="bad", mode="cubic")],
