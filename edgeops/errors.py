@@ -138,14 +138,23 @@ class TransportError(EdgeOpsError):
 
 
 class MissingExtraError(EdgeOpsError):
-    """An optional part of EdgeOps is not installed."""
+    """An optional part of EdgeOps is not installed.
+
+    Args:
+        command: What needs it.
+        module: The module that is not there.
+        extra: Name of the extra that brings it, where the raiser knows.
+    """
 
     code = "missing-extra"
     exit_status = 69
 
-    def __init__(self, command: str, module: str | None) -> None:
-        super().__init__(
-            f"'{command}' needs the module {module!r}: see 'Install' in README.md for the extra"
+    def __init__(self, command: str, module: str | None, *, extra: str = "") -> None:
+        remedy = (
+            f"pip install 'edgeops[{extra}]'"
+            if extra
+            else "see 'Install' in README.md for the extra"
         )
+        super().__init__(f"'{command}' needs the module {module!r}: {remedy}")
         self.command = command
         self.module = module
