@@ -25,6 +25,10 @@ HIGH_PERCENTILE: Final = 0.99999
 CHOICE_SAMPLES: Final = 8
 """Samples that ``auto`` compares methods on."""
 
+KEPT_SAMPLES: Final = 16
+MAX_KEPT_BYTES: Final = 32 << 20
+"""Samples held for whatever needs whole ones: comparisons, rankings, corrections."""
+
 Samples = Callable[[], Iterable[Feeds]]
 """Gives the calibration samples anew at every call: histograms need a second pass."""
 
@@ -56,10 +60,10 @@ class Calibrator:
         watched = [name for name in self._tensors if name not in graph.inputs]
         self._model = SegmentedModel(graph, cuts_by_memory(graph, watched), watched)
         self._limits: dict[str, MinMax] = {name: MinMax() for name in self._tensors}
-        self.samples = self._watch(self._limits, lambda _, __: None)
+        self._spread = _SpreadSamples()
+        self.samples = self._watch(self._limits, self._spread.see)
         self._refuse_faults()
         self._histograms: dict[str, Histogram] = {}
-        self._feeds: list[Feeds] = []
         self._chosen: dict[CalibrationMethod, Calibration] = {}
 
     def ranges(self, method: CalibrationMethod = "minmax") -> Calibration:
@@ -77,19 +81,12 @@ class Calibrator:
         """Return every tensor's histogram; the first call passes over the samples."""
         if not self._histograms:
             self._histograms = {n: Histogram(limit.range()) for n, limit in self._limits.items()}
-            step = -(-self.samples // CHOICE_SAMPLES)
-
-            def keep(number: int, feeds: Feeds) -> None:
-                if number % step == 0:
-                    self._feeds.append({name: value.copy() for name, value in feeds.items()})
-
-            self._watch(self._histograms, keep)
+            self._watch(self._histograms, lambda _: None)
         return self._histograms
 
-    def feeds(self) -> tuple[Feeds, ...]:
-        """Return copies of at most 8 samples, spread evenly."""
-        self.histograms()
-        return tuple(self._feeds)
+    def feeds(self, count: int = KEPT_SAMPLES) -> tuple[Feeds, ...]:
+        """Return at most ``count`` samples, spread evenly over all; 16 are held at most."""
+        return self._spread.pick(count)
 
     def _by(self, method: CalibrationMethod) -> dict[str, Range]:
         match method:
@@ -105,17 +102,17 @@ class Calibrator:
                 high = {n: h.percentile(HIGH_PERCENTILE) for n, h in self.histograms().items()}
                 singles: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "mse", "entropy")
                 candidates = [*(self.ranges(single).ranges for single in singles), high]
-                return choose_ranges(self._graph, candidates, self.feeds())
+                return choose_ranges(self._graph, candidates, self.feeds(CHOICE_SAMPLES))
 
     def _watch(
         self,
         watches: Mapping[str, MinMax] | Mapping[str, Histogram],
-        see: Callable[[int, Feeds], None],
+        see: Callable[[Feeds], None],
     ) -> int:
         """Show every tensor of every sample to its watch; return the number of samples."""
         count = 0
         for feeds in self._samples():
-            see(count, feeds)
+            see(feeds)
             count += 1
             for name, value in feeds.items():
                 if name in watches:
@@ -135,6 +132,32 @@ class Calibrator:
                     f"tensor {name!r} takes {limit.not_finite} infinite or undefined values on "
                     "the calibration samples: check the samples and their pre-processing"
                 )
+
+
+class _SpreadSamples:
+    """Copies of a few samples of a stream, evenly spread, whatever its length."""
+
+    def __init__(self) -> None:
+        self._kept: list[Feeds] = []
+        self._step = 1
+        self._seen = 0
+
+    def see(self, feeds: Feeds) -> None:
+        """Take the next sample of the stream."""
+        if self._seen % self._step == 0:
+            size = sum(value.nbytes for value in feeds.values())
+            room = min(KEPT_SAMPLES, max(2, MAX_KEPT_BYTES // max(size, 1)))
+            if len(self._kept) >= room:
+                self._kept = self._kept[::2]
+                self._step *= 2
+            if self._seen % self._step == 0:
+                self._kept.append({name: value.copy() for name, value in feeds.items()})
+        self._seen += 1
+
+    def pick(self, count: int) -> tuple[Feeds, ...]:
+        """Return at most ``count`` of the kept samples."""
+        step = -(-len(self._kept) // count)
+        return tuple(self._kept[::step])
 
 
 def calibrate(graph: Graph, samples: Samples, method: CalibrationMethod = "minmax") -> Calibration:

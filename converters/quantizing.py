@@ -1,4 +1,4 @@
-"""Make the int8 files: calibrate, plan, write, judge, rung by rung."""
+"""Make the int8 files: plan, write and judge, rung by rung, and what replaces them if need be."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,32 +7,61 @@ from typing import Final
 
 import numpy as np
 
-from converters.calibration import Calibration, CalibrationMethod, calibrate
+from converters.calibration import CalibrationMethod
 from converters.evaluation import Answers
+from converters.graph import Graph
 from converters.ort import OrtModel
 from converters.outcome import JudgedVariant, Refusal
-from converters.quant.ladder import Attempt, Rung, climb
-from converters.quant.plan import QuantPlan
-from converters.quant.planner import plan_quantization
+from converters.quant.ladder import FALLBACKS, Attempt, Options, Rung, climb, is_within
 from converters.quant.noise import relative_noise
-from converters.quant.sensitivity import rank_layers
+from converters.quant.plan import QuantPlan
+from converters.quant.previous_grids import read_grids
+from converters.quant.rung_plans import Planned, RungPlans
+from converters.quant.scale_reuse import count_kept
+from converters.quant.sensitivity import Sensitivity, by_worth
 from converters.recipe import Output
 from converters.session import Session
-from converters.variants import write_variant
+from converters.variants import file_name, write_variant
+from edgeops.durable import write_atomic
 from edgeops.errors import ConversionError, UnsupportedModelError, UsageError
 
-RANKING_SAMPLES: Final = 6
 MAX_RUNTIME_NOISE: Final = 0.1
 """Integer kernels may differ from the pairs as written by this share of the output's energy."""
+
+LEAST_MACS: Final = 0.01
+"""Share of multiply-accumulates below which a file is int8 in name only."""
+
+CHART_SAMPLES: Final = 2
+"""Samples to rank layers on where only the report asks for it."""
+
+TOTAL_LOSS: Final = 1.0
+"""Drop of a file that does not run, or not as written."""
 
 
 @dataclass(slots=True)
 class Quantized:
-    """The int8 files of the last rung tried, and how the ladder went."""
+    """The files that the ladder ended with, and how it went.
+
+    Attributes:
+        variants: By the output really made: an int8 file that misses its budget is replaced
+            by one of another precision.
+        refusals: By the output asked for, where it was not made, with the reason.
+        attempts: All rungs tried, in order.
+        chosen: The rung that the int8 files were made by; ``None`` if none is in budget.
+        plan: What the int8 files were written by.
+        graph: What they were written from: equalized, with corrected biases, as chosen.
+        ranking: Layers by sensitivity, most sensitive first.
+        warnings: Sentences for people.
+    """
 
     variants: dict[Output, JudgedVariant] = field(default_factory=dict)
     refusals: dict[Output, Refusal] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
+    chosen: Attempt | None = None
+    plan: QuantPlan | None = None
+    graph: Graph | None = None
+    ranking: tuple[Sensitivity, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def quantize(
@@ -42,79 +71,235 @@ def quantize(
     baseline: Answers | None,
     say: Callable[[str], None],
 ) -> Quantized:
-    """Return the int8 files of the first rung within budget, or of the last one tried.
+    """Return int8 files within budget, or what replaces them.
 
     All int8 files come from one plan, so the worst of them decides whether a rung passes.
 
+    Args:
+        session: Model, data and budget.
+        outputs: Those to make, of the precisions int8 and int16x8.
+        folder: The bundle in the making.
+        baseline: The float original's answers.
+        say: Takes words for people.
+
     Raises:
         UsageError: There are no calibration data.
-        ConversionError: Nothing can be quantized, or a file does not run.
+        ConversionError: Nothing can be quantized.
     """
     if not outputs:
         return Quantized()
-    calibration = session.calibration
-    if calibration is None:
-        raise UsageError("int8 needs calibration data: name some in the recipe or --calibration")
-    ranges: dict[CalibrationMethod, Calibration] = {}
-    done = Quantized()
+    return _Quantizer(session, folder, baseline, say).run(outputs)
 
-    def calibrated(method: CalibrationMethod) -> Calibration:
-        if method not in ranges:
-            ranges[method] = calibrate(session.graph, calibration, method)
-        return ranges[method]
 
-    def attempt(rung: Rung) -> float:
-        plan = plan_quantization(
-            session.graph, calibrated(rung.method).ranges, keep_float=rung.keep_float
+@dataclass(slots=True)
+class _Made:
+    """The files of one rung; their bytes are kept while later rungs overwrite them."""
+
+    planned: Planned
+    drop: float
+    variants: dict[Output, JudgedVariant]
+    data: dict[str, bytes]
+
+
+class _Quantizer:
+    """The ladder's hands: calibrates, writes and judges for one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        folder: Path,
+        baseline: Answers | None,
+        say: Callable[[str], None],
+    ) -> None:
+        recipe = session.recipe
+        if session.calibration is None or recipe.calibration is None:
+            raise UsageError(
+                "int8 needs calibration data: name some in the recipe or --calibration"
+            )
+        unknown = sorted({*recipe.keep_float} - {node.name for node in session.graph.nodes})
+        if unknown:
+            raise UsageError(f"keep_float names {', '.join(unknown)}: the model has no such layer")
+        self._session = session
+        self._folder = folder
+        self._baseline = baseline
+        self._say = say
+        self._method = recipe.calibration.method
+        kept = recipe.scales_from
+        self._previous = read_grids(session.folder / kept) if kept else {}
+        session.progress.stage("calibrating")
+        self._plans = RungPlans(
+            session.graph,
+            session.calibration,
+            per_channel=session.target.per_channel,
+            previous=self._previous,
         )
-        if plan.quantized_macs == 0:
-            raise ConversionError("int8 would change nothing: the model has no layer to quantize")
-        drop = _write_and_judge(session, plan, outputs, folder=folder, baseline=baseline, done=done)
-        say(f"int8 by {rung.name}: {session.metric} drops by {drop:+.4f}")
-        return drop
+        self._done = Quantized()
+        self._best: _Made | None = None
 
-    def rank(method: CalibrationMethod) -> list[str]:
-        say("ranking layers by sensitivity")
-        feeds = session.feeds[:RANKING_SAMPLES]
-        return [
-            layer.node for layer in rank_layers(session.graph, calibrated(method).ranges, feeds)
-        ]
+    def run(self, outputs: Sequence[Output]) -> Quantized:
+        """Make ``outputs``, or what replaces them."""
+        done = self._done
+        integer = [output for output in outputs if output.precision == "int8"]
+        attempts = self._climb(integer) if integer else []
+        if integer and done.chosen is None:
+            attempts += self._fall_back(integer, attempts)
+        for output in outputs:
+            if output.precision != "int8":
+                attempts.append(self._make(output, within=None))
+        done.attempts = tuple(attempts)
+        return done
 
-    done.attempts = climb(attempt, rank, session.max_drop)
-    return done
+    def _climb(self, outputs: Sequence[Output]) -> list[Attempt]:
+        session, done = self._session, self._done
 
+        def attempt(rung: Rung) -> Attempt:
+            session.progress.stage(f"trying int8 by {rung.name}")
+            planned = self._plans.plan(rung)
+            if planned.plan.quantized_macs < LEAST_MACS:
+                raise ConversionError(
+                    "int8 would change nothing: the model has no layer to quantize"
+                )
+            made = self._write_and_judge(planned, outputs)
+            if is_within(made.drop, session.max_drop):
+                self._best = made
+            self._say(
+                f"int8 by {rung.name}: {session.metric} drops by {made.drop:+.4f}, "
+                f"noise {planned.noise:.2g}"
+            )
+            return Attempt(rung, made.drop, planned.noise)
 
-def _write_and_judge(
-    session: Session,
-    plan: QuantPlan,
-    outputs: Sequence[Output],
-    *,
-    folder: Path,
-    baseline: Answers | None,
-    done: Quantized,
-) -> float:
-    """Write all int8 files of a plan into ``done``; return the worst drop."""
-    worst = -1.0
-    for output in outputs:
+        def rank(rung: Rung) -> tuple[str, ...]:
+            session.progress.stage("ranking layers by sensitivity")
+            done.ranking = self._plans.ranking(rung)
+            return by_worth(done.ranking)
+
+        options = Options(
+            max_drop=session.max_drop,
+            method=self._method,
+            keep_float=tuple(sorted(session.recipe.keep_float)),
+            heads=self._plans.head_layers,
+            can_equalize=self._plans.can_equalize,
+            equalize_first=session.target.equalize,
+        )
+        way = climb(attempt, rank, options)
+        done.chosen = way.chosen
+        if way.chosen is not None and self._best is not None:
+            self._keep(way.chosen.rung, self._best)
+        if not done.ranking:
+            done.ranking = self._plans.ranking(way.attempts[0].rung, CHART_SAMPLES)
+        return way.attempts
+
+    def _keep(self, rung: Rung, made: _Made) -> None:
+        """Put the files of the chosen rung back in place, and say what is to be said of it."""
+        done = self._done
+        for name, data in made.data.items():
+            write_atomic(self._folder / name, data)
+        done.variants |= made.variants
+        done.plan, done.graph = made.planned.plan, made.planned.graph
+        unstable = self._plans.instability(rung, made.planned.plan)
+        if unstable is not None:
+            done.warnings += (unstable.warning,)
+        if self._previous:
+            self._say(count_kept(made.planned.plan, self._previous).sentence)
+
+    def _write_and_judge(self, planned: Planned, outputs: Sequence[Output]) -> _Made:
+        """Write the int8 files of a plan; what follows one beyond budget is left out."""
+        made = _Made(planned, -TOTAL_LOSS, {}, {})
+        refused = 0
+        for output in outputs:
+            try:
+                judged = self._judged(planned.graph, planned.plan, output)
+            except UnsupportedModelError as error:
+                self._done.refusals[output] = _refusal(output, str(error))
+                refused += 1
+                continue
+            except ConversionError as error:
+                self._say(str(error))
+                made.drop = TOTAL_LOSS
+                break
+            made.variants[output] = judged
+            made.data[judged.made.file] = (self._folder / judged.made.file).read_bytes()
+            made.drop = max(made.drop, judged.drop or 0.0)
+            if not is_within(made.drop, self._session.max_drop):
+                break
+        if refused == len(outputs):
+            made.drop = 0.0  # nothing to lose: no rung can make these files
+        return made
+
+    def _judged(self, graph: Graph, plan: QuantPlan | None, output: Output) -> JudgedVariant:
+        """Write one file, run it, and return its figures.
+
+        Raises:
+            UnsupportedModelError: The model has no form for this runtime and precision.
+            ConversionError: The file does not load, or does not run as written.
+        """
+        session = self._session
+        made = write_variant(
+            self._folder,
+            graph,
+            output,
+            plan=plan,
+            layout=session.recipe.input.layout,
+            activations=session.target.activations,
+        )
+        if output.runtime == "onnx" and plan is not None:
+            _run_both_ways(session, (self._folder / made.file).read_bytes())
+        return session.judge(self._folder, made, self._baseline)
+
+    def _fall_back(self, outputs: Sequence[Output], tried: Sequence[Attempt]) -> list[Attempt]:
+        """Replace int8 files by the first other precision that is within budget."""
+        session, done = self._session, self._done
+        best = min(tried, key=lambda attempt: attempt.drop)
+        attempts: list[Attempt] = []
+        for output in outputs:
+            (self._folder / file_name(output)).unlink(missing_ok=True)
+            if output in done.refusals:
+                continue
+            reason = (
+                f"int8 misses the budget: {session.metric} drops by {best.drop:.4f} at best "
+                f"({best.rung.name}), {session.max_drop:g} is accepted"
+            )
+            for precision in FALLBACKS[output.runtime]:
+                other = Output(runtime=output.runtime, precision=precision)
+                if precision not in session.target.precisions or other in session.outputs:
+                    continue
+                attempts.append(self._make(other, within=session.max_drop))
+                if other in done.variants:
+                    reason += f"; {precision} takes its place"
+                    break
+            done.refusals[output] = _refusal(output, reason)
+        return attempts
+
+    def _make(self, output: Output, *, within: float | None) -> Attempt:
+        """Make one file that is not int8; keep it if its drop is ``within`` the budget."""
+        session, done = self._session, self._done
+        method: CalibrationMethod = "minmax" if self._method == "auto" else self._method
+        rung = Rung(method, session.recipe.keep_float, precision=output.precision)
+        session.progress.stage(f"trying {output.precision} for {output.runtime}")
+        graph, plan, noise = session.graph, None, float("inf")
         try:
-            made = write_variant(
-                folder,
-                session.graph,
-                output,
-                plan=plan,
-                layout=session.recipe.input.layout,
-                activations=session.target.activations,
-            )
-        except UnsupportedModelError as error:
-            done.refusals[output] = Refusal(
-                runtime=output.runtime, precision=output.precision, reason=str(error)
-            )
-            continue
-        if output.runtime == "onnx":
-            _run_both_ways(session, (folder / made.file).read_bytes())
-        done.variants[output] = session.judge(folder, made, baseline)
-        worst = max(worst, done.variants[output].drop or 0.0)
-    return worst
+            if output.precision == "int16x8":
+                planned = self._plans.plan(rung)
+                graph, plan, noise = planned.graph, planned.plan, planned.noise
+            judged = self._judged(graph, plan, output)
+        except ConversionError as error:
+            if within is None:
+                done.refusals[output] = _refusal(output, str(error))
+            self._say(f"{output.precision} for {output.runtime}: {error}")
+            return Attempt(rung, TOTAL_LOSS, noise)
+        drop = judged.drop or 0.0
+        self._say(f"{output.precision} for {output.runtime}: {session.metric} drops by {drop:+.4f}")
+        if within is None or is_within(drop, within):
+            done.variants[output] = judged
+            if plan is not None and done.plan is None:
+                done.plan, done.graph = plan, graph
+        else:
+            (self._folder / judged.made.file).unlink(missing_ok=True)
+        return Attempt(rung, drop, noise)
+
+
+def _refusal(output: Output, reason: str) -> Refusal:
+    return Refusal(runtime=output.runtime, precision=output.precision, reason=reason)
 
 
 def _run_both_ways(session: Session, data: bytes) -> None:

@@ -1,39 +1,63 @@
 """The ladder that keeps int8 within its accuracy budget, one rung at a time.
 
-Pure: the caller says how a rung is tried. Every rung tried is kept for the report.
+Pure: the caller says how a rung is tried. Every rung tried is kept for the report. Cheap and
+harmless rungs come first; each later one costs size, time or bits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from converters.calibration import CalibrationMethod
-
-CALIBRATORS: Final[tuple[CalibrationMethod, ...]] = ("minmax", "mse", "percentile")
+from edgeops.contracts.scalars import Precision, Runtime
 
 MAX_FLOAT_SHARE: Final = 0.5
 """Beyond half of its layers in float a model is no int8 model any more."""
 
+MAX_BISECTIONS: Final = 3
+"""Tries spent on leaving fewer layers float than the first number that was enough."""
+
 TOLERANCE: Final = 1e-9
 """Against binary fractions: a drop of exactly the budget is within it."""
+
+FALLBACKS: Final[dict[Runtime, tuple[Precision, ...]]] = {
+    "onnx": ("dynamic-int8", "float16"),
+    "tflite": ("int16x8", "dynamic-int8", "float16"),
+}
+"""What replaces an int8 file that cannot meet its budget, the smallest loss of speed first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One way to choose scales.
+    """One way to make the files.
 
     Attributes:
         method: How ranges are calibrated.
         keep_float: Layers that stay float.
+        equalized: Whether channels of neighbouring layers are scaled alike first.
+        corrected: Whether biases make up for the mean error of their layer.
+        precision: Other than int8 for the rungs at the end.
     """
 
     method: CalibrationMethod
     keep_float: tuple[str, ...] = ()
+    equalized: bool = False
+    corrected: bool = False
+    precision: Precision = "int8"
 
     @property
     def name(self) -> str:
-        """Return a short name for reports, such as ``mse+4-float``."""
-        return f"{self.method}+{len(self.keep_float)}-float" if self.keep_float else self.method
+        """Return a short name for reports, such as ``auto+bias+4-float``."""
+        if self.precision not in ("int8", "int16x8"):
+            return self.precision
+        parts = [self.method if self.precision == "int8" else f"{self.precision}:{self.method}"]
+        if self.equalized:
+            parts.append("equalized")
+        if self.corrected:
+            parts.append("bias")
+        if self.keep_float:
+            parts.append(f"{len(self.keep_float)}-float")
+        return "+".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +65,101 @@ class Attempt:
     """A rung and what came of it.
 
     Attributes:
-        drop: Loss of the metric against the float original; the worst of all int8 files.
+        drop: Loss of the metric against the float original; the worst of all files judged.
+        noise: Squared error over variance at the model's heads on calibration samples: finer
+            than a metric on a small evaluation set, and not fitted to it. Infinite where it
+            was not measured.
     """
 
     rung: Rung
     drop: float
+    noise: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the ladder may use.
+
+    Attributes:
+        max_drop: Largest accepted drop.
+        method: The user's calibration method; ``auto`` begins with the cheapest.
+        keep_float: Layers that the user wants in float.
+        heads: The last layers, if there are several: a detector's boxes and scores.
+        can_equalize: Whether there are layers to equalize.
+        equalize_first: The target asks for equalized layers from the start.
+    """
+
+    max_drop: float
+    method: CalibrationMethod = "auto"
+    keep_float: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    can_equalize: bool = False
+    equalize_first: bool = False
+
+
+@dataclass(slots=True)
+class Climb:
+    """How the ladder went.
+
+    Attributes:
+        attempts: All rungs tried, in order.
+        chosen: The one within budget, ``None`` if there is none.
+    """
+
+    attempts: list[Attempt] = field(default_factory=list)
+    chosen: Attempt | None = None
 
 
 def climb(
-    attempt: Callable[[Rung], float],
-    rank: Callable[[CalibrationMethod], Sequence[str]],
-    max_drop: float,
-) -> tuple[Attempt, ...]:
-    """Try rungs until one is within budget; the last attempt tells whether any was.
+    attempt: Callable[[Rung], Attempt],
+    rank: Callable[[Rung], Sequence[str]],
+    options: Options,
+) -> Climb:
+    """Try rungs until one is within budget.
+
+    Of the rungs that choose scales, the one with the least noise is what later rungs build
+    on. Then layers are left float: their number doubles until it is enough, and is halved
+    back towards the smallest that is.
 
     Args:
-        attempt: Returns the drop of a rung.
-        rank: Returns the layers, most sensitive first; called only when needed.
-        max_drop: Largest accepted drop.
+        attempt: Tries a rung.
+        rank: Returns the layers in the order to leave them float; called when needed.
+        options: Budget and what may be used.
     """
-    tried: list[Attempt] = []
-    for rung in _rungs(tried, rank):
-        tried.append(Attempt(rung, attempt(rung)))
-        if is_within(tried[-1].drop, max_drop):
-            break
-    return tuple(tried)
+    done = Climb()
+
+    def passes(rung: Rung) -> bool:
+        tried = attempt(rung)
+        done.attempts.append(tried)
+        if is_within(tried.drop, options.max_drop):
+            done.chosen = tried
+            return True
+        return False
+
+    start = Rung(
+        "minmax" if options.method == "auto" else options.method,
+        keep_float=options.keep_float,
+        equalized=options.equalize_first and options.can_equalize,
+    )
+    if passes(start):
+        return done
+    if options.method == "auto" and passes(replace(start, method="auto")):
+        return done
+    if passes(replace(_best(done).rung, corrected=True)):
+        return done
+    equalizable = options.can_equalize and not start.equalized
+    if equalizable and passes(replace(_best(done).rung, equalized=True)):
+        return done
+    base = _best(done).rung
+    if options.heads:
+        tail = tuple(sorted({*base.keep_float, *options.heads}))
+        if passes(replace(base, keep_float=tail)):
+            # The heads are enough; perhaps fewer layers are.
+            _leave_float(passes, base, rank(base), limit=len(tail) - 1)
+            return done
+    layers = rank(base)
+    _leave_float(passes, base, layers, limit=int(len(layers) * MAX_FLOAT_SHARE))
+    return done
 
 
 def is_within(drop: float, max_drop: float) -> bool:
@@ -73,14 +167,34 @@ def is_within(drop: float, max_drop: float) -> bool:
     return drop <= max_drop + TOLERANCE
 
 
-def _rungs(
-    tried: Sequence[Attempt], rank: Callable[[CalibrationMethod], Sequence[str]]
-) -> Iterator[Rung]:
-    for method in CALIBRATORS:
-        yield Rung(method)
-    best = min(tried, key=lambda attempt: attempt.drop).rung.method
-    layers = rank(best)
-    count = 1
-    while count <= len(layers) * MAX_FLOAT_SHARE:
-        yield Rung(best, tuple(sorted(layers[:count])))
-        count *= 2
+def _best(done: Climb) -> Attempt:
+    """Return the attempt with the least noise; of equals the one with the smaller drop."""
+    return min(done.attempts, key=lambda tried: (tried.noise, tried.drop))
+
+
+def _leave_float(
+    passes: Callable[[Rung], bool],
+    base: Rung,
+    layers: Sequence[str],
+    *,
+    limit: int,
+) -> None:
+    """Find a small number of layers whose floating brings the model within budget."""
+    rest = [name for name in layers if name not in base.keep_float]
+
+    def with_float(count: int) -> Rung:
+        return replace(base, keep_float=tuple(sorted({*base.keep_float, *rest[:count]})))
+
+    failed, count = 0, 1
+    while count <= min(limit, len(rest)) and not passes(with_float(count)):
+        failed, count = count, count * 2
+    if count > min(limit, len(rest)):
+        return
+    for _ in range(MAX_BISECTIONS):
+        middle = (failed + count) // 2
+        if middle == failed:
+            return
+        if passes(with_float(middle)):
+            count = middle
+        else:
+            failed = middle

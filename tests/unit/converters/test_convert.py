@@ -192,13 +192,15 @@ def test_budget_that_cannot_be_met_is_refused_and_leaves_nothing(
     model = net(nodes, inputs={"x": ["N", 3, 8, 8]}, outputs={"y": ["N", 3]}, constants=constants)
     (folder / "colours.onnx").write_bytes(model)
 
-    status, record = convert(capsys, folder, "--to", "onnx", "--precision", "int8")
+    int8_alone = ("--to", "onnx", "--precision", "int8", "--target", "npu-per-tensor")
+
+    status, record = convert(capsys, folder, *int8_alone)
 
     assert (status, record["verdict"], record["bundle"]) == (70, "refused", None)
     assert list((folder / "out").iterdir()) == []
     attempts = record["attempts"]
     assert isinstance(attempts, list)
-    assert [attempt["rung"] for attempt in attempts] == ["minmax", "mse", "percentile"]
+    assert [attempt["rung"] for attempt in attempts] == ["minmax", "auto", "minmax+bias"]
 
 
 def test_sensitive_layer_is_found_and_kept_float(

@@ -1,0 +1,146 @@
+"""From a rung of the ladder to a graph and its plan: calibrated, equalized, corrected."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from converters.arrays import Array
+from converters.calibration import Calibrator, Samples
+from converters.graph import Graph
+from converters.quant.bias_correction import correct_biases
+from converters.quant.equalization import channel_magnitudes, equalize, find_pairs
+from converters.quant.ladder import Rung
+from converters.quant.noise import answers, head_tensors, mean_noise, watch_heads, with_outputs
+from converters.quant.observe import Range
+from converters.quant.operators import WEIGHTED
+from converters.quant.plan import Grid, QuantPlan
+from converters.quant.planner import plan_quantization
+from converters.quant.scale_reuse import keep_ranges, keep_weights
+from converters.quant.sensitivity import Sensitivity, rank_layers
+from converters.quant.stability import Instability, most_unstable
+
+NOISE_SAMPLES: Final = 8
+RANKING_SAMPLES: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the files of a rung are written from.
+
+    Attributes:
+        graph: The float graph, equalized and with corrected biases where the rung says so.
+        plan: Its grids.
+        noise: Squared error over variance at the heads, on calibration samples; infinite for
+            16-bit activations, which have no form in ONNX to measure it with.
+    """
+
+    graph: Graph
+    plan: QuantPlan
+    noise: float
+
+
+class RungPlans:
+    """Makes plans of one model; what several rungs need is computed once.
+
+    Args:
+        graph: The normalised float graph.
+        samples: Calibration samples.
+        per_channel: Whether weights may have one scale per channel.
+        previous: Grids of an earlier release, to be kept where they fit.
+
+    Raises:
+        ConversionError: There is no sample, or a tensor takes values that are no numbers.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        samples: Samples,
+        *,
+        per_channel: bool = True,
+        previous: Mapping[str, Grid] | None = None,
+    ) -> None:
+        self._graph = graph
+        self._samples = samples
+        self._per_channel = per_channel
+        self._previous = previous or {}
+        self._pairs = find_pairs(graph)
+        self._calibrators = {False: Calibrator(graph, samples)}
+        self._graphs = {False: graph}
+        self._heads = head_tensors(graph)
+        self._expected: list[dict[str, Array]] = []
+
+    @property
+    def can_equalize(self) -> bool:
+        """Whether there are layers whose channels can be scaled against each other."""
+        return bool(self._pairs)
+
+    @property
+    def head_layers(self) -> tuple[str, ...]:
+        """Return the last layers, if there are several: a detector's boxes and scores."""
+        layers = [n.name for n in self._graph.nodes if n.op in WEIGHTED and not n.domain]
+        last = [
+            n.name
+            for n in self._graph.nodes
+            if n.op in WEIGHTED and not n.domain and n.outputs[0] in self._heads
+        ]
+        return tuple(last) if 1 < len(last) < len(layers) / 2 else ()
+
+    def plan(self, rung: Rung) -> Planned:
+        """Return graph and plan of ``rung``; for 16-bit activations where it says so."""
+        graph = self._equalized(equalized=rung.equalized)
+        ranges = self._ranges(rung)
+        plan = self._quantized(graph, ranges, rung)
+        if rung.corrected:
+            feeds = self._calibrators[rung.equalized].feeds()
+            graph = correct_biases(graph, plan, feeds).graph
+            plan = self._quantized(graph, ranges, rung)
+        noise = self._noise(graph, plan) if plan.activations == "int8" else float("inf")
+        return Planned(graph, plan, noise)
+
+    def ranking(self, rung: Rung, samples: int = RANKING_SAMPLES) -> tuple[Sensitivity, ...]:
+        """Return the layers of the rung's graph, most sensitive first."""
+        graph = self._equalized(equalized=rung.equalized)
+        feeds = self._calibrators[rung.equalized].feeds(samples)
+        return rank_layers(graph, self._ranges(rung), feeds)
+
+    def instability(self, rung: Rung, plan: QuantPlan) -> Instability | None:
+        """Return the least stable range of ``plan``, if any is unstable."""
+        watches = self._calibrators[rung.equalized].per_sample
+        used = {n: r for n, r in self._ranges(rung).items() if n in plan.tensors}
+        return most_unstable(watches, used, used)
+
+    def _equalized(self, *, equalized: bool) -> Graph:
+        if equalized not in self._graphs:
+            magnitudes = None
+            if self._per_channel:
+                feeds = self._calibrators[False].feeds()
+                magnitudes = channel_magnitudes(self._graph, self._pairs, feeds)
+            graph = equalize(self._graph, self._pairs, magnitudes)
+            self._calibrators[equalized] = Calibrator(graph, self._samples)
+            self._graphs[equalized] = graph
+        return self._graphs[equalized]
+
+    def _ranges(self, rung: Rung) -> Mapping[str, Range]:
+        self._equalized(equalized=rung.equalized)
+        calibrator = self._calibrators[rung.equalized]
+        ranges = calibrator.ranges(rung.method).ranges
+        if self._previous:
+            return keep_ranges(ranges, self._previous, calibrator.histograms())
+        return ranges
+
+    def _quantized(self, graph: Graph, ranges: Mapping[str, Range], rung: Rung) -> QuantPlan:
+        plan = plan_quantization(
+            graph,
+            ranges,
+            keep_float=rung.keep_float,
+            per_channel=self._per_channel,
+            activations="int16" if rung.precision == "int16x8" else "int8",
+        )
+        return keep_weights(graph, plan, self._previous)
+
+    def _noise(self, graph: Graph, plan: QuantPlan) -> float:
+        feeds = self._calibrators[False].feeds(NOISE_SAMPLES)
+        if not self._expected:
+            self._expected = answers(with_outputs(self._graph, self._heads), feeds)
+        return mean_noise(self._expected, answers(watch_heads(graph, plan, self._heads), feeds))
