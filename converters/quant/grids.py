@@ -90,7 +90,7 @@ def _join_inputs(classes: _Classes, node: Node) -> None:
     """Let the inputs share the output's grid; those that it would ruin are requantized."""
     width = max(classes.limit(name).width for name in node.inputs)
     for name in node.inputs:
-        close = classes.limit(name).width * CONCAT_MAX_RATIO >= width
+        close = node.op != "Concat" or classes.limit(name).width * CONCAT_MAX_RATIO >= width
         if close and classes.fixed(name) is None:
             classes.join(node.outputs[0], name)
 

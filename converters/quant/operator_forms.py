@@ -76,6 +76,11 @@ def _mean(graph: Graph, node: Node) -> str:
     return "" if not axes or axes in graph.constants else "its axes are computed at run time"
 
 
+def _hard_sigmoid(_: Graph, node: Node) -> str:
+    slope = node.attributes.get("alpha", 0.2)
+    return "" if isinstance(slope, float) and slope > 0 else "its slope is not positive"
+
+
 def _flow(graph: Graph, node: Node) -> str:
     """Arithmetic needs one input at least that is computed."""
     constant = all(name in graph.constants for name in node.inputs if name)
@@ -92,6 +97,7 @@ _CHECKS: Final[Mapping[str, Callable[[Graph, Node], str]]] = {
     "ConvTranspose": _conv_transpose,
     "Gather": _gather,
     "Gemm": _gemm,
+    "HardSigmoid": _hard_sigmoid,
     "MatMul": _matmul,
     "Max": _extreme,
     "MaxPool": _pool,

@@ -13,7 +13,9 @@ import numpy as np
 from converters.arrays import Array
 from converters.graph import Graph, Node, fresh_name, rename_inputs, tensor_names
 from converters.onnx_format import serialize
+from converters.quant.expansion import expand
 from converters.quant.plan import Grid, QuantPlan
+from edgeops.errors import UnsupportedModelError
 
 ActivationType = Literal["uint8", "int8"]
 
@@ -36,8 +38,19 @@ def write_onnx_int8(
         plan: Grids and float islands.
         activations: ``uint8`` is what ONNX Runtime is fast with on x86, ``int8`` on ARM;
             the real numbers are the same. Weights are int8 in both.
+
+    Raises:
+        UnsupportedModelError: The plan has 16-bit activations.
     """
-    return serialize(insert_pairs(graph, plan, activations=activations))
+    if plan.activations != "int8":
+        raise UnsupportedModelError(
+            node="model",
+            operator="int16x8",
+            reason="ONNX Runtime has no kernels for 16-bit activations and 8-bit weights",
+            suggestion="write int16x8 for TFLite, or int8",
+        )
+    expanded, steps = expand(graph, plan)
+    return serialize(insert_pairs(expanded, steps, activations=activations))
 
 
 def insert_pairs(graph: Graph, plan: QuantPlan, *, activations: ActivationType = "uint8") -> Graph:
