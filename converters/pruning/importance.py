@@ -2,7 +2,7 @@
 
 A channel contributes to the next layer ``W[:, c] * a_c``. Its mean can move into the bias, so
 what is lost is ``||W[:, c]||^2 * var(a_c)``: the weights' energy times the activation's variance.
-As a share of the layer's whole input energy it compares across layers, which the magnitude of
+Relative to the layer's average channel it compares across layers, which the magnitude of
 weights alone does not. Source: the energy form of Sun et al. 2023, "Wanda", for whole channels.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from converters.arrays import Array, Feeds
+from converters.arrays import Array, Feeds, as_floats
 from converters.graph import Graph, Node
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
@@ -52,9 +52,10 @@ class ChannelMoments:
 def score_channels(
     graph: Graph, channels: ChannelMap, samples: Sequence[Feeds]
 ) -> dict[int, float]:
-    """Return class of channels -> share of the next layers' input energy that it carries.
+    """Return class of channels -> the energy that the next layers get from it.
 
-    Shares are 0 to 1 per layer that reads the channel, and summed over those layers.
+    The unit is the energy of the average channel of such a layer; summed over the layers that
+    read the channel.
 
     Args:
         graph: The graph that ``channels`` was found in.
@@ -75,16 +76,12 @@ def score_channels(
     for node in layers:
         source = node.inputs[0]
         energy = weight_energy(graph, node) * moments[source].variance()
-        if not np.isfinite(energy).all():
-            raise ConversionError(
-                f"tensor {source!r} takes infinite or undefined values on the samples"
-            )
-        shares = energy / max(float(energy.sum()), np.finfo(np.float64).tiny)
-        for channel, share in zip(
-            channels.tensors[source].ids.tolist(), shares.tolist(), strict=True
+        parts = energy / max(float(energy.mean()), np.finfo(np.float64).tiny)
+        for channel, part in zip(
+            channels.tensors[source].ids.tolist(), parts.tolist(), strict=True
         ):
             if channel in scores:
-                scores[channel] += share
+                scores[channel] += part
     return scores
 
 
@@ -97,6 +94,10 @@ def _observe(
     moments = {name: ChannelMoments(len(channels.tensors[name].ids)) for name in names}
     for feeds in samples:
         for name, value in model.run(feeds, names).items():
+            if not np.isfinite(as_floats(value)).all():
+                raise ConversionError(
+                    f"tensor {name!r} takes infinite or undefined values on the samples"
+                )
             moments[name].add(value, channels.tensors[name].axis)
     return moments
 

@@ -9,7 +9,7 @@ from converters.pruning.groups import ChannelGroup, ChannelMap
 MAX_SHARE: Final = 0.5
 """No group loses more: layers cut deeper do not recover without training."""
 DEAD: Final = 1e-6
-"""Channels that carry less of the next layers' energy do not count towards ``MAX_SHARE``."""
+"""Channels of less than this part of the average energy do not count towards ``MAX_SHARE``."""
 
 
 def choose_channels(
