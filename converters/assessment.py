@@ -86,6 +86,13 @@ class Assessment:
     slices: tuple[Group, ...]
     confusion: Confusion | None
 
+    def numbers(self) -> dict[str, float]:
+        """Return all figures and their intervals as one flat mapping."""
+        row: dict[str, float] = {}
+        for name, item in sorted(self.figures.items()):
+            row |= item.numbers(name)
+        return row
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.arrays import Array
 from converters.datasets import Dataset
 from converters.metrics import (
     Measure,
@@ -11,7 +10,6 @@ from converters.metrics import (
     Truth,
     default_metric,
     measure,
-    per_class,
     summary,
 )
 from edgeops.contracts.manifest import InputSpec, Task, TensorSpec
@@ -92,16 +90,6 @@ def measures(
     return tuple(dict.fromkeys(found))
 
 
-def class_figures(task: Task, answers: Answers) -> dict[str, dict[str, float]]:
-    """Return figures per class where the task has classes and the data labels."""
-    if task.type not in {"classification", "keyword"}:
-        return {}
-    if not all(truth.label for truth in answers.truths):
-        return {}
-    table = per_class(answers.results, answers.truths)
-    return {label: summary(row) for label, row in table.items()}
-
-
 def input_spec(spec: InputSpec, tensor: TensorSpec, *, raw: bool) -> InputSpec:
     """Return what samples go through; raw data are tensors without their batch axis."""
     if not raw:
@@ -119,13 +107,3 @@ def input_spec(spec: InputSpec, tensor: TensorSpec, *, raw: bool) -> InputSpec:
 def is_windowed(spec: InputSpec) -> bool:
     """Whether pre-processing cuts a sample into windows."""
     return any(step.window is not None for step in spec.preprocess)
-
-
-def stackable(samples: Sequence[Array]) -> list[int]:
-    """Return the indices of the samples that have the first one's shape and type."""
-    first = samples[0]
-    return [
-        index
-        for index, sample in enumerate(samples)
-        if sample.shape == first.shape and sample.dtype == first.dtype
-    ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from converters.arrays import Array
 from converters.datasets import Dataset
-from converters.evaluation import Answers, stackable
+from converters.evaluation import Answers
 from edgeops import codec
 from edgeops.bundle import file_ref
 from edgeops.contracts.manifest import DriftReference, Golden, Task
@@ -26,6 +26,12 @@ MAX_GOLDEN: Final = 16
 MAX_GOLDEN_BYTES: Final = 1 << 20
 SCORE_BINS: Final = 20
 
+SAFE_MARGIN: Final = 0.1
+"""Twice the score tolerance of the exam: both scores may move by it, and the order stays."""
+
+_TRIES: Final = 4
+"""Samples read for each that is kept, where shapes differ."""
+
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -37,20 +43,61 @@ class GoldenChoice:
     samples: Array
 
 
-def choose_golden(dataset: Dataset) -> GoldenChoice:
-    """Return up to 16 samples of one shape, spread evenly over the data set."""
-    count = min(MAX_GOLDEN, dataset.size)
-    spread = [round(i * (dataset.size - 1) / max(1, count - 1)) for i in range(count)]
-    picked = sorted(set(spread))
-    samples = [dataset.read(index).data for index in picked]
-    same = stackable(samples)
-    room = max(1, MAX_GOLDEN_BYTES // max(1, samples[0].nbytes))
-    # Every n-th rather than the first ones: data is often sorted by class.
-    step = -(-len(same) // room)
-    kept = same[::step]
-    return GoldenChoice(
-        tuple(picked[index] for index in kept), np.stack([samples[index] for index in kept])
-    )
+def choose_golden(dataset: Dataset, results: Sequence[Result]) -> GoldenChoice:
+    """Return up to 16 samples of one shape, from every class that the model answers.
+
+    Of each class the closest decision comes first, because a damaged model changes it first;
+    then samples spread evenly over the class. Decisions so close that a harmless difference
+    of processors could turn them are left out.
+
+    Args:
+        dataset: The evaluation data.
+        results: The shipped variant's answers to them.
+    """
+    order = _by_merit(results)
+    first = dataset.read(order[0]).data
+    room = min(MAX_GOLDEN, max(1, MAX_GOLDEN_BYTES // max(1, first.nbytes)))
+    picked = {order[0]: first}
+    for index in order[1 : MAX_GOLDEN * _TRIES]:
+        if len(picked) == room:
+            break
+        data = dataset.read(index).data
+        if data.shape == first.shape and data.dtype == first.dtype:
+            picked[index] = data
+    indices = tuple(sorted(picked))
+    return GoldenChoice(indices, np.stack([picked[index] for index in indices]))
+
+
+def _by_merit(results: Sequence[Result]) -> list[int]:
+    """Return sample numbers, class after class in turn, each class by merit."""
+    classes: dict[str, list[int]] = {}
+    for index, result in enumerate(results):
+        name = result.objects[0].label if result.objects else result.label
+        classes.setdefault(name, []).append(index)
+    ranked = [_ranked(classes[name], results) for name in sorted(classes)]
+    longest = max(len(members) for members in ranked)
+    return [
+        members[place] for place in range(longest) for members in ranked if place < len(members)
+    ]
+
+
+def _ranked(members: Sequence[int], results: Sequence[Result]) -> list[int]:
+    """Return the closest safe decision, then samples spread evenly, then nothing twice."""
+    margins = {index: _margin(results[index]) for index in members}
+    safe = [index for index in members if margins[index] >= SAFE_MARGIN]
+    usable = safe or list(members)
+    count = min(MAX_GOLDEN, len(usable))
+    spread = [usable[round(i * (len(usable) - 1) / max(1, count - 1))] for i in range(count)]
+    hardest = min(usable, key=lambda index: (margins[index], index))
+    return list(dict.fromkeys([hardest, *spread]))
+
+
+def _margin(result: Result) -> float:
+    """Return how far the best class is ahead of the second; 1 where there are no two."""
+    if len(result.scores) <= 1:
+        return 1.0
+    best, second = sorted(result.scores)[-1:-3:-1]
+    return best - second
 
 
 def write_golden(folder: Path, choice: GoldenChoice, answers: Mapping[str, Answers]) -> Golden:

@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from converters.documents import Documented, document
 from converters.interruption import undisturbed
-from converters.making import Made, make_files
+from converters.making import make_files
 from converters.outcome import Conversion
 from converters.progress import Progress, Unseen
 from converters.recipe import LoadedRecipe
-from converters.release import make_manifest, publish
-from converters.session import Session, open_session
+from converters.release import file_title, publish, seal
+from converters.report.files import write_beside
+from converters.session import open_session
+from edgeops.bundle import SUFFIX
 from edgeops.clock import Clock
-from edgeops.durable import remove_tree
+from edgeops.contracts.manifest import Manifest
+from edgeops.durable import remove_tree, rename
 from edgeops.errors import StorageError
 from edgeops.trust import SigningKey
 
@@ -61,10 +65,11 @@ def convert(
     with _work_folder(out) as work:
         made = make_files(session, work, work / BUNDLE, clock, say)
         progress.stage("writing the bundle")
-        done = replace(made.outcome, seconds=clock.monotonic() - started)
-        if done.verdict == "refused":
-            return done
-        return _published(session, made, done, work / BUNDLE, out=out, signer=signer)
+        documented = document(made, work / BUNDLE, development=signer.development)
+        done = replace(documented.outcome, seconds=clock.monotonic() - started)
+        if documented.manifest is None:
+            return _refused(documented, done, work, out)
+        return _published(documented, documented.manifest, done, work, out=out, signer=signer)
 
 
 @contextmanager
@@ -83,19 +88,32 @@ def _work_folder(out: Path) -> Iterator[Path]:
             remove_tree(work)
 
 
-def _published(
-    session: Session, made: Made, done: Conversion, folder: Path, *, out: Path, signer: Signer
-) -> Conversion:
-    manifest = make_manifest(
-        session,
-        folder,
-        done.variants,
-        made.quantized.attempts,
-        development=signer.development,
-    )
+def _refused(documented: Documented, done: Conversion, work: Path, out: Path) -> Conversion:
+    """Leave the report alone in ``out``: it tells what was tried."""
+    page = write_beside(work, documented.timed(done))
     with undisturbed():
-        bundle = publish(folder, manifest, _measurements(done), signer.key, out)
-    return replace(done, bundle=bundle.folder, digest=bundle.digest)
+        for file in (page, page.with_suffix(".json")):
+            rename(file, out / file.name)
+    return replace(done, report=out / page.name)
+
+
+def _published(
+    documented: Documented,
+    manifest: Manifest,
+    done: Conversion,
+    work: Path,
+    *,
+    out: Path,
+    signer: Signer,
+) -> Conversion:
+    sealed = seal(work / BUNDLE, manifest, _measurements(done), signer.key)
+    done = replace(done, digest=sealed.digest)
+    page = write_beside(work, documented.timed(done))
+    title = file_title(manifest)
+    with undisturbed():
+        files = (work / f"{title}{SUFFIX}", page, page.with_suffix(".json"))
+        bundle = publish(work / BUNDLE, title, files, out)
+    return replace(done, bundle=bundle.folder, report=out / page.name)
 
 
 def _measurements(done: Conversion) -> dict[str, object]:

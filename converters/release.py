@@ -1,13 +1,14 @@
 """Turn judged model files into a signed bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from converters import exam
+from converters.appraisal import Appraisal
 from converters.datasets import Dataset
-from converters.evaluation import class_figures
 from converters.outcome import JudgedVariant, attempt_records
 from converters.quant.ladder import Attempt
 from converters.session import Session
@@ -25,6 +26,9 @@ from edgeops.trust import SigningKey
 
 _TOOLS: Final = ("onnx", "onnxruntime", "numpy", "ai-edge-litert", "flatbuffers")
 
+MAX_TEXT: Final = 8000
+"""Longest text of a card."""
+
 
 def make_manifest(
     session: Session,
@@ -33,20 +37,30 @@ def make_manifest(
     attempts: tuple[Attempt, ...],
     *,
     development: bool,
+    appraisal: Appraisal | None = None,
 ) -> Manifest:
     """Return the manifest for the files in ``folder``, writing golden samples beside them.
 
     Nothing in it depends on the time, the machine's speed or the folder: the same input and
     tools give the same bytes.
+
+    Args:
+        session: The conversion's inputs.
+        folder: The bundle in the making.
+        variants: Those to ship, the preferred one first: exam, drift reference and card are
+            about it.
+        attempts: Rungs of the ladder that were tried.
+        development: Whether it is signed with a developer's own key.
+        appraisal: Intervals, classes and harm for the card.
     """
     recipe = session.recipe
     answered = {v.made.output: v.answers for v in variants if v.answers is not None}
     golden = drift = None
     if session.evaluation is not None and answered:
-        choice = exam.choose_golden(session.evaluation)
+        first = next(iter(answered.values()))
+        choice = exam.choose_golden(session.evaluation, first.results)
         by_id = {f"{o.runtime}-{o.precision}": given for o, given in answered.items()}
         golden = exam.write_golden(folder, choice, by_id)
-        first = next(iter(answered.values()))
         drift = exam.drift_reference(recipe.task, session.evaluation, first.results)
     return Manifest(
         name=recipe.name,
@@ -59,7 +73,7 @@ def make_manifest(
         recipe=recipe_record(session, attempts),
         golden=golden,
         drift_reference=drift,
-        card=_card(session, variants[0]),
+        card=make_card(session.recipe.card, variants[0], appraisal or Appraisal()),
         development=development,
     )
 
@@ -82,16 +96,29 @@ def _variant(judged: JudgedVariant) -> Variant:
     )
 
 
-def _card(session: Session, judged: JudgedVariant) -> Card:
-    stated = session.recipe.card
-    classes = class_figures(session.recipe.task, judged.answers) if judged.answers else {}
-    return Card(
-        summary=stated.summary,
-        intended_use=stated.intended_use,
-        data=stated.data,
-        limits=stated.limits,
-        licence=stated.licence,
-        metrics=judged.metrics,
+def make_card(stated: Card, judged: JudgedVariant, appraisal: Appraisal) -> Card:
+    """Return the recipe's card with figures of the preferred variant and its known harm.
+
+    Figures that have one carry their 95 % interval as ``NAME_low`` and ``NAME_high``; those of
+    the float original stand beside them as ``original_NAME``.
+    """
+    found = appraisal.variants.get(judged.made.output)
+    original = appraisal.original
+    if found is None or original is None:
+        return replace(stated, metrics=judged.metrics)
+    before = {group.value: group for group in original.classes}
+    classes = {}
+    for group in found.assessment.classes:
+        row = group.numbers()
+        if group.value in before:
+            figures = before[group.value].figures
+            row |= {f"original_{name}": figure.value for name, figure in figures.items()}
+        classes[group.value] = dict(sorted(row.items()))
+    known = [harm.sentence(judged.id) + "." for harm in found.comparison.harms]
+    return replace(
+        stated,
+        limits="\n".join([stated.limits, *known]).strip()[:MAX_TEXT],
+        metrics=found.assessment.numbers(),
         per_class=classes,
     )
 
@@ -136,22 +163,29 @@ def _version(tool: str) -> str:
         return ""
 
 
-def publish(
-    folder: Path,
-    manifest: Manifest,
-    measurements: dict[str, object],
-    key: SigningKey,
-    out: Path,
+def seal(
+    folder: Path, manifest: Manifest, measurements: dict[str, object], key: SigningKey
 ) -> Bundle:
-    """Sign ``folder`` and move it to ``out``/NAME-VERSION, with NAME-VERSION.edgeops beside it.
+    """Sign ``folder`` and write the same bundle as one file beside it; nothing is published yet.
 
     Raises:
-        StorageError: The disk is full or read-only; an earlier bundle stays whole.
+        StorageError: The disk is full or read-only.
     """
     write_atomic(folder / MEASUREMENTS, codec.canonical(measurements))
-    write_manifest(folder, manifest, key)
+    bundle = write_manifest(folder, manifest, key)
     sync_tree(folder)
-    title = f"{manifest.name}-{manifest.version}"
+    pack(bundle, folder.parent / f"{file_title(manifest)}{SUFFIX}")
+    return bundle
+
+
+def publish(folder: Path, title: str, files: Iterable[Path], out: Path) -> Bundle:
+    """Move the sealed ``folder`` to ``out``/``title`` and ``files`` beside it.
+
+    Everything has been written before: what is left needs no room on the disk.
+
+    Raises:
+        StorageError: ``out`` cannot be changed; an earlier bundle stays whole.
+    """
     target = out / title
     retired = out / f".{title}.old"
     if retired.exists() and not target.exists():
@@ -161,6 +195,11 @@ def publish(
         rename(target, retired)
     rename(folder, target)
     remove_tree(retired)
-    bundle = open_folder(target)
-    pack(bundle, out / f"{title}{SUFFIX}")
-    return bundle
+    for file in files:
+        rename(file, out / file.name)
+    return open_folder(target)
+
+
+def file_title(manifest: Manifest) -> str:
+    """Return what bundle, packed file and report are called: name and version."""
+    return f"{manifest.name}-{manifest.version}"

@@ -85,8 +85,8 @@ def verdict_title(report: Report) -> str:
     if report.verdict == "refused":
         return "Refused: nothing was shipped"
     if report.verdict == "fallback":
-        return "Within budget, but not exactly as asked"
-    return "As asked, and within budget" if report.judged else "Made, but not judged"
+        return "Passed, but not exactly as asked"
+    return "Passed: as asked, and accurate enough" if report.judged else "Made, but not judged"
 
 
 def chosen(report: Report) -> VariantReport | None:
@@ -111,6 +111,11 @@ def headline(report: Report) -> list[str]:
         return [_refusal(report), "No bundle was made, so no device can be given this model."]
     sentences = [f"The {spoken(variant)} is {_size(report, variant)}{_speed(report, variant)}."]
     sentences.append(_accuracy(report, variant))
+    fastest = next((other for other in report.variants if other.fastest), None)
+    if fastest is not None and fastest is not variant:
+        sentences.append(
+            f"Fastest here is the {spoken(fastest)}, at {time_text(fastest.latency_ms['p50'])}."
+        )
     if report.concessions:
         sentences.append(_departures(report))
     return [sentence for sentence in sentences if sentence]
@@ -154,12 +159,14 @@ def _accuracy(report: Report, variant: VariantReport) -> str:
     metric, drop = report.metric, variant.comparison.drop
     before, after = first.figures[metric].value, second.figures[metric].value
     allowed = loss_text(metric, report.budget).removeprefix("+")
-    lost = "loss" if drop.value >= 0 else "gain"
     amount = loss_text(metric, abs(drop.value)).removeprefix("+")
+    change = f"a {'loss' if drop.value > 0 else 'gain'} of {amount}"
+    if amount.startswith("0.0 "):
+        change = "no loss"
     text = (
         f"On {second.samples} samples it reaches {figure_text(metric, after)} "
         f"({metric_name(metric)}), the original {figure_text(metric, before)}: "
-        f"a {lost} of {amount}, where a loss of {allowed} was allowed."
+        f"{change}, where a loss of {allowed} was allowed."
     )
     if drop.low is not None and drop.high is not None and drop.high > report.budget:
         worst = loss_text(metric, drop.high).removeprefix("+")
