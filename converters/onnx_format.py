@@ -1,10 +1,11 @@
-"""The one place that touches ONNX's protobuf classes: files <-> ``Graph``.
+"""ONNX files <-> ``Graph``.
 
-``onnx`` has no usable type information; its objects stay inside this module.
+``onnx`` has no usable type information; its protobuf objects stay inside this module and
+``onnx_lifting``.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -12,10 +13,8 @@ from typing import Final
 import numpy as np
 import onnx
 import onnx.checker
-import onnx.defs
 import onnx.reference
 import onnx.shape_inference
-import onnx.version_converter
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # ships no stubs
 
 from converters.arrays import Array
@@ -28,22 +27,11 @@ MAX_MODEL_BYTES: Final = 1 << 30
 MAX_TENSOR_ELEMENTS: Final = 2**31 - 1
 """TFLite counts in int32; a device could not hold such a tensor anyway."""
 
+TARGET_OPSET: Final = 17
+"""Operator set of the hub, where a model can be brought to it."""
+
 IR_VERSION: Final = 8
 """Container version written; old enough for every ONNX Runtime since 1.10."""
-
-TARGET_OPSET: Final = 17
-OLDEST_OPSET: Final = 13
-"""Per-channel quantization does not exist below it."""
-NEWEST_OPSET: Final = 26
-"""The last one that the hub's runtime knows; a model of a later one is relabelled if its
-operators take the same inputs and attributes there."""
-
-_CONVERTER_ERRORS: Final = (
-    onnx.checker.ValidationError,
-    onnx.version_converter.ConvertError,
-)
-
-_SUBGRAPH_KINDS: Final = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
@@ -60,7 +48,7 @@ def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    model = _decode(data, str(path))
+    model = decode(data, str(path))
     external = [t for t in model.graph.initializer if t.data_location == t.EXTERNAL]
     if not external:
         return data
@@ -94,7 +82,8 @@ def _check_external(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> N
         raise ConversionError(f"external data {location} is larger than {max_bytes} bytes")
 
 
-def _decode(data: bytes, place: str) -> onnx.ModelProto:
+def decode(data: bytes, place: str) -> onnx.ModelProto:
+    """Return the model in ``data``, called ``place`` in messages; raises ``ConversionError``."""
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -110,173 +99,18 @@ def _encode(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def lift_and_bind(
-    data: bytes, *, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None
-) -> Graph:
-    """Return the model as a typed graph of operator set 17 with static inputs.
-
-    Args:
-        data: A float ONNX model, external data already folded in.
-        batch: What a symbolic first dimension of an input becomes.
-        shapes: Full shapes of inputs by name, where more than the batch is symbolic.
-
-    Raises:
-        ConversionError: The model is invalid, too old to lift, or leaves a dimension open.
-        UnsupportedModelError: It holds control flow or types that we do not handle.
-    """
-    try:
-        return _lift_and_bind(_decode(data, "model"), batch, shapes or {})
-    except UnicodeDecodeError as error:
-        raise ConversionError("the model is damaged: a name in it is no text") from error
-
-
-def _lift_and_bind(
-    model: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]
-) -> Graph:
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        raise ConversionError(f"the model is not valid ONNX: {_first_line(error)}") from error
-    _refuse_subgraphs(model)
-    _name_nodes(model)
-    model = _lift(model)
-    _name_nodes(model)
-    _bind_inputs(model, batch, shapes)
-    return infer_types(_to_graph(model))
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the beginning of a library's message, without what follows in other lines."""
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
-def _refuse_subgraphs(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        if any(attribute.type in _SUBGRAPH_KINDS for attribute in node.attribute):
-            raise UnsupportedModelError(
-                node=node.name or "?",
-                operator=node.op_type,
-                reason="control flow (a graph inside a node) is not supported",
-                suggestion="export the branch that inference takes",
-            )
-    if model.functions:
-        raise ConversionError(
-            f"the model defines its own functions ({model.functions[0].name}): "
-            "inline them before converting (onnx.inliner)"
-        )
+def to_graph(model: onnx.ModelProto) -> Graph:
+    """Return a checked model as a graph; its types are those that the file states.
 
-
-def _name_nodes(model: onnx.ModelProto) -> None:
-    """Give every node a unique name: tools that exclude by name need one."""
-    taken = {node.name for node in model.graph.node if node.name}
-    seen: set[str] = set()
-    for number, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
-            wish = f"{node.op_type.lower()}_{number}"
-            while wish in taken:
-                wish += "_"
-            node.name = wish
-            taken.add(wish)
-        seen.add(node.name)
-
-
-def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    opset = versions.get("", versions.get("ai.onnx", 0))
-    if opset == 0:
-        raise ConversionError("the model names no version of the ONNX operator set")
-    if opset == TARGET_OPSET:
-        return model
-    try:
-        lifted = onnx.version_converter.convert_version(model, TARGET_OPSET)
-        # Downwards the library may leave attributes that the older operator does not have.
-        onnx.checker.check_model(lifted)
-    except (RuntimeError, ValueError, *_CONVERTER_ERRORS) as error:
-        if OLDEST_OPSET <= opset <= NEWEST_OPSET or _relabel(model, opset):
-            return model
-        raise ConversionError(
-            f"operator set {opset} cannot be lifted to {TARGET_OPSET}: {_first_line(error)}; "
-            f"export with operator set {OLDEST_OPSET} to {NEWEST_OPSET}"
-        ) from error
-    return lifted
-
-
-def _relabel(model: onnx.ModelProto, opset: int) -> bool:
-    """Give a model of a newer operator set the newest number we know, if that is the same."""
-    same = all(
-        node.domain in ("", "ai.onnx")
-        and _signature(node.op_type, opset) == _signature(node.op_type, NEWEST_OPSET)
-        for node in model.graph.node
-    )
-    if opset <= NEWEST_OPSET or not same:
-        return False
-    for entry in model.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            entry.version = NEWEST_OPSET
-    return True
-
-
-def _signature(op: str, opset: int) -> tuple[object, ...] | None:
-    """Return what an operator takes in an operator set, whatever the element types."""
-    try:
-        schema = onnx.defs.get_schema(op, opset, "")
-    except onnx.defs.SchemaError:
-        return None
-    return (
-        tuple((entry.name, str(entry.option)) for entry in schema.inputs),
-        tuple((entry.name, str(entry.option)) for entry in schema.outputs),
-        tuple(
-            (name, str(entry.type), entry.default_value.SerializeToString())
-            for name, entry in sorted(schema.attributes.items())
-        ),
-    )
-
-
-def _bind_inputs(model: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]) -> None:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    names = {value.name for value in model.graph.input if value.name not in constants}
-    if unknown := sorted(set(shapes) - names):
-        raise ConversionError(f"no input is called {unknown[0]!r}; there are {sorted(names)}")
-    for value in model.graph.input:
-        if value.name not in constants:
-            _bind_input(value, batch, shapes.get(value.name))
-    # Stale shapes (a symbolic batch, say) would contradict what inference finds.
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-
-
-def _bind_input(value: onnx.ValueInfoProto, batch: int, shape: Sequence[int] | None) -> None:
-    if not value.type.HasField("tensor_type"):
-        raise ConversionError(f"input {value.name!r} is no tensor")
-    if not value.type.tensor_type.HasField("shape") and shape is None:
-        raise ConversionError(f"input {value.name!r} has no shape: give one")
-    dims = value.type.tensor_type.shape.dim
-    stated = [int(dim.dim_value) for dim in dims]
-    if shape is not None:
-        wanted = list(shape)
-        stated = stated or [0] * len(wanted)
-        fits = len(stated) == len(wanted) and all(
-            have in (0, want) for have, want in zip(stated, wanted, strict=True)
-        )
-        if not fits or min(wanted, default=1) < 1:
-            raise ConversionError(f"input {value.name!r} is {stated}, the shape given {wanted}")
-        del dims[:]
-        for size in wanted:
-            dims.add().dim_value = size
-        return
-    for axis, dim in enumerate(dims):
-        if axis == 0 and dim.dim_value <= 0:
-            dim.dim_value = batch
-        elif dim.dim_value <= 0:
-            raise ConversionError(
-                f"dimension {axis} ({dim.dim_param or 'unnamed'}) of input {value.name!r} "
-                "is open: give the input's shape"
-            )
-
-
-def _to_graph(model: onnx.ModelProto) -> Graph:
+    Raises:
+        ConversionError: A tensor is damaged or of an unknown type.
+        UnsupportedModelError: An attribute is of a kind that we do not handle.
+    """
     constants = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
     if model.graph.sparse_initializer:
         raise ConversionError("sparse initializers are not supported: store them dense")
@@ -314,7 +148,7 @@ def _array(tensor: onnx.TensorProto) -> Array:
     try:
         value: Array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
-        raise ConversionError(f"tensor {tensor.name!r} is damaged: {_first_line(error)}") from error
+        raise ConversionError(f"tensor {tensor.name!r} is damaged: {first_line(error)}") from error
     return value
 
 
@@ -426,14 +260,18 @@ def infer_types(graph: Graph) -> Graph:
         ConversionError: Shapes or types contradict each other.
     """
     own_domain_only = all(not node.domain for node in graph.nodes)
-    keep = {name: graph.types[name] for name in graph.inputs if name in graph.types}
+    # Nobody can infer what operators of other domains make: what is known of them stays.
+    foreign = [name for node in graph.nodes if node.domain for name in node.outputs]
+    keep = {name: graph.types[name] for name in (*graph.inputs, *foreign) if name in graph.types}
     model = _to_model(replace(graph, types=keep))
+    inner = sorted(set(foreign) & set(keep) - set(graph.outputs))
+    model.graph.value_info.extend(_value_info(replace(graph, types=keep), name) for name in inner)
     try:
         model = onnx.shape_inference.infer_shapes(
             model, check_type=own_domain_only, strict_mode=own_domain_only, data_prop=True
         )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise ConversionError(f"shapes do not fit together: {_first_line(error)}") from error
+        raise ConversionError(f"shapes do not fit together: {first_line(error)}") from error
     found = _types([*model.graph.input, *model.graph.output, *model.graph.value_info])
     for name, known in found.items():
         if elements(known.shape) > MAX_TENSOR_ELEMENTS:
@@ -470,7 +308,7 @@ def evaluate(node: Node, opset: int, inputs: Sequence[Array | None]) -> list[Arr
         results = onnx.reference.ReferenceEvaluator(model).run(None, feeds)
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         raise ConversionError(
-            f"constant node {node.name!r} ({node.op}) cannot be computed: {_first_line(error)}"
+            f"constant node {node.name!r} ({node.op}) cannot be computed: {first_line(error)}"
         ) from error
     return [np.asarray(value) for value in results]
 

@@ -12,7 +12,8 @@ from converters.importing.fold_batchnorm import fold_affine
 from converters.importing.fold_constants import fold_constants
 from converters.importing.ml_to_core import write_in_core
 from converters.importing.simplify import drop_no_ops
-from converters.onnx_format import infer_types, lift_and_bind
+from converters.onnx_format import infer_types
+from converters.onnx_lifting import lift_and_bind
 from edgeops.errors import ConversionError
 
 ALREADY_QUANTIZED: Final = frozenset(

@@ -9,7 +9,8 @@ import numpy as np
 
 from converters.arrays import as_ints
 from converters.graph import Graph, Node
-from converters.onnx_format import lift_and_bind, read_model
+from converters.onnx_format import read_model
+from converters.onnx_lifting import lift_and_bind
 from converters.quant.plan import GRID_BOUNDS, Grid, GridType
 from edgeops.bundle import opened
 from edgeops.errors import StorageError, TrustError, UsageError
