@@ -13,6 +13,7 @@ import numpy as np
 
 from converters.arrays import Array, as_ints
 from converters.graph import Attribute, Graph, Node, fresh_name, prune_unused, tensor_names
+from converters.importing.one_dimensional import lift_lines
 
 _WINDOWED: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
 _WEIGHTED: Final = frozenset({"Conv", "Gemm"})
@@ -24,7 +25,9 @@ def canonicalise(graph: Graph) -> Graph:
     """Return ``graph`` in the one form the rest of the converter knows."""
     passes: tuple[Callable[[Graph], Graph], ...] = (
         _explicit_windows,
+        _global_pools,
         _absorb_pads,
+        lift_lines,
         _dense_layers,
         _plain_biases,
         _own_weights,
@@ -57,6 +60,26 @@ def _explicit_window(graph: Graph, node: Node) -> Node:
         raise node.refuse(f"attribute auto_pad={auto!r} is not supported")
     attributes.setdefault("pads", (0,) * (2 * rank))
     return replace(node, attributes=attributes)
+
+
+def _global_pools(graph: Graph) -> Graph:
+    """Write a pool over the whole image as the global one that it is.
+
+    Its result is a mean or maximum over all pixels, for which kernels are better.
+    """
+    return replace(graph, nodes=tuple(_global_pool(graph, node) for node in graph.nodes))
+
+
+def _global_pool(graph: Graph, node: Node) -> Node:
+    pool = node.op in ("MaxPool", "AveragePool") and not node.domain
+    if not pool or any(node.outputs[1:]) or not graph.has_type(node.inputs[0]):
+        return node
+    stated = node.attributes
+    whole = stated.get("kernel_shape") == graph.shape(node.inputs[0])[2:]
+    dilated = any(step != 1 for step in as_ints(np.asarray(stated.get("dilations", (1,)))))
+    if not whole or dilated or any(as_ints(np.asarray(stated.get("pads", ())))):
+        return node
+    return replace(node, op=f"Global{node.op}", attributes={})
 
 
 def _same_pads(

@@ -1,6 +1,9 @@
 """Padding of convolutions and pools: ONNX's explicit pads in TFLite's two words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from converters.graph import Node
 
@@ -35,6 +38,43 @@ class Window:
             )
         )
         return height, width
+
+    def reaching(self, size: tuple[int, int], output: tuple[int, int]) -> "Window":
+        """Return the window with as many pads at the end as ``output`` asks for (ceil_mode)."""
+        missing = [
+            max((o - 1) * s + (k - 1) * d + 1 - n - before - after, 0)
+            for o, s, k, d, n, before, after in zip(
+                output,
+                self.stride,
+                self.kernel,
+                self.dilation,
+                size,
+                self.pads_before,
+                self.pads_after,
+                strict=True,
+            )
+        ]
+        after = (self.pads_after[0] + missing[0], self.pads_after[1] + missing[1])
+        return replace(self, pads_after=after)
+
+    def counts(
+        self, size: tuple[int, int], output: tuple[int, int], *, with_pads: bool
+    ) -> npt.NDArray[np.int64]:
+        """Return of how many elements each output is the mean, ``(height, width)`` int64.
+
+        Args:
+            size: Of the image.
+            output: Height and width of the result.
+            with_pads: Whether the pads count; what ``reaching`` adds never does.
+        """
+        found = []
+        for axis in (0, 1):
+            first = np.arange(output[axis]) * self.stride[axis] - self.pads_before[axis]
+            places = first[:, None] + np.arange(self.kernel[axis]) * self.dilation[axis]
+            low = -self.pads_before[axis] if with_pads else 0
+            high = size[axis] + (self.pads_after[axis] if with_pads else 0)
+            found.append(np.sum((places >= low) & (places < high), axis=1))
+        return np.asarray(np.outer(*found), np.int64)
 
     def is_same(self, size: tuple[int, int]) -> bool:
         """Whether TFLite's SAME means exactly these pads: it puts the odd pixel at the end."""

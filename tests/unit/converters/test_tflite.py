@@ -179,27 +179,10 @@ def test_nhwc_models_keep_their_layout() -> None:
 
 REFUSED = {
     "unknown operator": ([node("Acosh", "x", "y", name="bad")], {}, "no TFLite form"),
-    "dilated pool": (
-        [node("MaxPool", "x", "y", name="bad", kernel_shape=[2, 2], dilations=[2, 2])],
-        {},
-        "dilated",
-    ),
-    "rounded up pool": (
-        [node("MaxPool", "x", "y", name="bad", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)],
-        {},
-        "rounded up",
-    ),
-    "computed pads": (
-        [
-            node("Shape", "x", "s"),
-            node("ReduceMax", "x", "m", keepdims=0),
-            node("Cast", "m", "k", to=7),
-            node("Mul", "s k", "t"),
-            node("Concat", "t t", "p", axis=0),
-            node("Pad", "x p", "y", name="bad"),
-        ],
-        {},
-        "shape of 'y' is not known|must be a constant",
+    "remainder with the dividend's sign": (
+        [node("Mod", "x d", "y", name="bad", fmod=1)],
+        {"d": np.full(1, 2, np.float32)},
+        "fmod=1",
     ),
     "cubic resize": (
         [node("Resize", "x r s", "y", name="bad", mode="cubic")],
