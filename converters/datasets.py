@@ -6,6 +6,7 @@ truth where the data says one. Samples are read one at a time, except for ``.npz
 
 import csv
 import hashlib
+import math
 import wave
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -111,10 +112,18 @@ def open_dataset(
 
 
 def label_of(value: object, task: Task) -> str:
-    """Return the class name for a label in data: a name, or the number of one."""
+    """Return the class name for a label in data: a name, or the number of one.
+
+    For regression the label is the number itself.
+
+    Raises:
+        ContractError: It is neither.
+    """
     text = str(value.item() if isinstance(value, np.generic) else value).strip()
     if text in task.labels or not text:
         return text
+    if task.type == "regression":
+        return _number(text)
     names = task.labels
     if task.type == "anomaly":
         if text in {"normal", "anomaly"}:
@@ -127,6 +136,17 @@ def label_of(value: object, task: Task) -> str:
     if not 0 <= index < len(names) or index != float(text):
         raise ContractError("label", f"{text!r} is no number of one of {len(names)} labels")
     return names[index]
+
+
+def _number(text: str) -> str:
+    """Return ``text`` if it is a finite number."""
+    try:
+        finite = math.isfinite(float(text))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise ContractError("label", f"{text!r} is no number to predict")
+    return text
 
 
 def _open_npz(path: Path, task: Task) -> Dataset:

@@ -94,7 +94,7 @@ def _ranked(members: Sequence[int], results: Sequence[Result]) -> list[int]:
 
 def _margin(result: Result) -> float:
     """Return how far the best class is ahead of the second; 1 where there are no two."""
-    if len(result.scores) <= 1:
+    if result.task not in {"classification", "keyword"} or len(result.scores) <= 1:
         return 1.0
     best, second = sorted(result.scores)[-1:-3:-1]
     return best - second

@@ -12,7 +12,7 @@ from converters.graph import Graph
 from converters.importing.gate import GateResult, compare, require_equal
 from converters.importing.importer import import_model
 from converters.importing.origin import Origin, open_origin
-from converters.metrics import Metric, default_metric
+from converters.metrics import Metric, default_metric, loss
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from converters.outcome import JudgedVariant
@@ -118,7 +118,7 @@ class Session:
             reference = answers if baseline is None else baseline
             metrics = figures(self.recipe.task, self.metric, answers, reference.results)
             before = figures(self.recipe.task, self.metric, reference, reference.results)
-            drop = round(before[self.metric] - metrics[self.metric], 6)
+            drop = round(loss(self.metric, before[self.metric], metrics[self.metric]), 6)
         return JudgedVariant(
             made=made,
             size_bytes=path.stat().st_size,
