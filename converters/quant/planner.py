@@ -53,7 +53,7 @@ def plan_quantization(
         quantized=frozenset(chosen),
         islands=islands,
         quantized_macs=_share_of_macs(graph, chosen),
-        quantized_bytes=_share_of_bytes(graph, chosen),
+        quantized_bytes=_share_of_bytes(graph, chosen, tensors),
         activations=activations,
     )
 
@@ -165,15 +165,14 @@ def _share_of_macs(graph: Graph, chosen: set[str]) -> float:
     return sum(count for name, count in macs.items() if name in chosen) / total if total else 0.0
 
 
-def _share_of_bytes(graph: Graph, chosen: set[str]) -> float:
-    """Return which share of the constants' float bytes the integer layers hold."""
+def _share_of_bytes(graph: Graph, chosen: set[str], grids: Mapping[str, Grid]) -> float:
+    """Return which share of the float constants' bytes integer nodes hold on grids."""
     total = done = 0
     for node in graph.nodes:
-        size = sum(
-            graph.constants[name].nbytes
-            for name in dict.fromkeys(node.inputs)
-            if name in graph.constants and graph.constants[name].dtype.kind == "f"
-        )
-        total += size
-        done += size if node.name in chosen and node.op in WEIGHTED else 0
+        for name in dict.fromkeys(node.inputs):
+            value = graph.constants.get(name)
+            if value is None or value.dtype.kind != "f" or value.size <= 1:
+                continue  # single numbers are settings, such as the bounds of a Clip
+            total += value.nbytes
+            done += value.nbytes if node.name in chosen and name in grids else 0
     return done / total if total else 0.0

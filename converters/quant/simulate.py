@@ -99,7 +99,7 @@ class Simulation:
         if isinstance(value, _Stored) and value.grid == grid:
             return value
         stored = grid.quantize(self._real(name, values)).astype(np.float32)
-        return _Stored(stored - np.float32(grid.zero_point[0]), grid)
+        return _Stored(as_floats(stored - np.float32(grid.zero_point[0])), grid)
 
     # -- computing ---------------------------------------------------------------------
 
