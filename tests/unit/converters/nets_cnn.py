@@ -22,7 +22,7 @@ class _Builder:
 
     def add(self, op: str, inputs: str, **attributes: object) -> str:
         name = self._name()
-        self.nodes.append(node(op, inputs, name, **attributes))
+        self.nodes.append(node(op, inputs, name, "", **attributes))
         return name
 
     def constant(self, value: Array) -> str:

@@ -27,7 +27,8 @@ SAMPLES = 24
 def steps_apart(first: list[Array], second: list[Array], plan: QuantPlan, output: str) -> Floats:
     """Return by how many steps of ``output``'s grid the answers differ."""
     step = np.float32(plan.tensors[output].scale[0])
-    return np.abs(np.rint((as_floats(np.array(first)) - as_floats(np.array(second))) / step))
+    apart = as_floats(np.stack(first)) - as_floats(np.stack(second))
+    return as_floats(np.abs(np.rint(apart / step)))
 
 
 def planned(data: bytes, samples: list[Feeds]) -> tuple[Graph, QuantPlan]:
