@@ -67,6 +67,7 @@ class OrtModel:
         except _FAILURES as error:
             raise ConversionError(f"ONNX Runtime refuses the model: {_sentence(error)}") from error
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.input_types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def run(

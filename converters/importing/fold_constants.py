@@ -29,6 +29,11 @@ _NEVER: Final = frozenset(
     }
 )
 
+_MULTIPLIES: Final = frozenset(
+    {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"}
+)
+"""Their outputs can be far larger than all their inputs together."""
+
 
 def fold_constants(graph: Graph) -> Graph:
     """Return ``graph`` with constant nodes computed and shapes inferred until nothing changes.
@@ -73,11 +78,17 @@ def _values(graph: Graph, node: Node, constants: dict[str, Array]) -> list[Array
         return _shape_values(graph, node)
     if any(name and name not in constants for name in node.inputs):
         return None
-    sizes = [elements(graph.shape(out)) for out in node.outputs if graph.has_type(out)]
-    if any(size > MAX_FOLDED_ELEMENTS for size in sizes):
+    if _may_be_huge(graph, node):
         return None
     inputs = [constants[name] if name else None for name in node.inputs]
     return evaluate(node, graph.opset, inputs)
+
+
+def _may_be_huge(graph: Graph, node: Node) -> bool:
+    sizes = [elements(graph.shape(out)) for out in node.outputs if graph.has_type(out)]
+    # Inference tells how large these become, once their inputs are constants.
+    unknown = len(sizes) < len([out for out in node.outputs if out])
+    return any(size > MAX_FOLDED_ELEMENTS for size in sizes) or (unknown and node.op in _MULTIPLIES)
 
 
 def _shape_values(graph: Graph, node: Node) -> list[Array]:

@@ -10,6 +10,8 @@ from converters.graph import Graph
 from converters.importing.canonical import canonicalise
 from converters.importing.fold_batchnorm import fold_affine
 from converters.importing.fold_constants import fold_constants
+from converters.importing.foreign_types import type_foreign
+from converters.importing.half_precision import widen_halves
 from converters.importing.ml_to_core import write_in_core
 from converters.importing.simplify import drop_no_ops
 from converters.onnx_format import infer_types
@@ -52,6 +54,7 @@ def import_model(
                 f"the model is quantized already (node {node.name!r}, {node.op}): "
                 "convert the float model it was made from"
             )
+    graph = type_foreign(infer_types(widen_halves(graph)))
     graph = infer_types(write_in_core(fold_constants(drop_no_ops(graph))))
     _require_sound_weights(graph)
     graph = fold_affine(drop_no_ops(graph))

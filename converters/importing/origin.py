@@ -123,7 +123,7 @@ def open_origin(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _OURS:
             raise
-        raise MissingExtraError(f"convert --format {kind} (extra {extra})", error.name) from error
+        raise MissingExtraError(f"convert --format {kind}", error.name, extra=extra) from error
 
 
 def format_of(spec: str, folder: Path) -> SourceFormat:
