@@ -32,7 +32,9 @@ class NetBuilder:
     def random(self, *shape: int, scale: float = 0.5) -> str:
         return self.constant(floats(len(self._constants) + 1, *shape, scale=scale))
 
-    def add(self, op: str, inputs: str, output: str = "", **attributes: object) -> str:
+    def add(
+        self, op: str, inputs: str, output: str = "", **attributes: float | str | list[int]
+    ) -> str:
         result = output or f"t{len(self._nodes)}"
         name = f"n{len(self._nodes)}"
         # two blanks in a row leave an input out
