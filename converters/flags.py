@@ -153,9 +153,10 @@ def _outputs(flags: Flags) -> list[dict[str, str]] | None:
     target = load_target(flags.target) if flags.target is not None else None
     runtimes = _words(flags.to) or (list(target.runtimes) if target else ["onnx"])
     usual = ["int8", "float32"] if flags.calibration is not None else ["float32"]
-    precisions = _words(flags.precision) or usual
+    precisions: Sequence[str] = _words(flags.precision) or usual
     if target is not None and flags.precision is None:
-        precisions = [precision for precision in precisions if precision in target.precisions]
+        possible = [precision for precision in precisions if precision in target.precisions]
+        precisions = possible or target.precisions[:1]
     return [
         {"runtime": runtime, "precision": precision}
         for precision in precisions

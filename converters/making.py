@@ -5,26 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from converters.graph import Graph
-from converters.outcome import (
-    Conversion,
-    JudgedVariant,
-    Refusal,
-    RefusedNode,
-    refused_nodes,
-)
+from converters.outcome import Conversion, JudgedVariant, Refusal
 from converters.pruning.prune import Pruned
 from converters.quantizing import Quantized, quantize
 from converters.recipe import Output
+from converters.refusals import refusal_of
 from converters.session import Session
 from converters.slimming import slim
-from converters.target_check import ForeignOperatorsError, arena_bytes
+from converters.target_check import arena_bytes
 from converters.variant_latency import fastest, timed
 from converters.variants import file_name, write_variant
 from converters.verdict import judge_outcome
 from edgeops.clock import Clock
 from edgeops.contracts.scalars import Precision
-from edgeops.errors import ConversionError, UnsupportedModelError
+from edgeops.errors import ConversionError
 
 _FLOAT: Final = Output(runtime="onnx", precision="float32")
 _INTEGER: Final[frozenset[Precision]] = frozenset({"int8", "int16x8"})
@@ -77,10 +71,7 @@ def make_files(
         session, [output for output in asked if output not in integer], folder, baseline
     )
     made |= quantized.variants
-    refusals |= {
-        output: _explained(session, quantized, output, refusal)
-        for output, refusal in quantized.refusals.items()
-    }
+    refusals |= quantized.refusals
     tried_float = {name for attempt in quantized.attempts for name in attempt.rung.keep_float}
     judgement = judge_outcome(
         asked,
@@ -106,7 +97,7 @@ def make_files(
         concessions=judgement.concessions,
         fastest=fastest(kept),
         attempts=quantized.attempts,
-        warnings=(*session.warnings, *slimmed.notes),
+        warnings=(*session.warnings, *slimmed.notes, *quantized.warnings),
     )
     return Made(
         session=session,
@@ -142,41 +133,10 @@ def _others(
                 target=session.target,
             )
         except ConversionError as error:
-            refusals[output] = _refusal(session, output, error)
+            refusals[output] = refusal_of(session.graph, output, error)
             continue
         judged[output] = session.judge(folder, made, baseline.answers)
     return judged, refusals
-
-
-def _refusal(session: Session, output: Output, error: ConversionError) -> Refusal:
-    nodes: tuple[RefusedNode, ...] = ()
-    if isinstance(error, ForeignOperatorsError):
-        nodes = refused_nodes(error.nodes)
-    elif isinstance(error, UnsupportedModelError) and output.runtime == "tflite":
-        nodes = _without_tflite(session.graph)
-    return Refusal(
-        runtime=output.runtime, precision=output.precision, reason=str(error), nodes=nodes
-    )
-
-
-def _without_tflite(graph: Graph) -> tuple[RefusedNode, ...]:
-    """Return every node that has no TFLite form, not only the first."""
-    from converters.tflite.catalog import unsupported  # noqa: PLC0415 - ONNX alone needs no TFLite
-
-    return refused_nodes(unsupported(graph))
-
-
-def _explained(session: Session, quantized: Quantized, output: Output, refusal: Refusal) -> Refusal:
-    """Return a refusal of an integer file with every node that stands in its way."""
-    if refusal.nodes or refusal.over_budget or output.runtime != "tflite":
-        return refusal
-    nodes = _without_tflite(session.graph)
-    return replace(
-        refusal,
-        over_budget=not nodes
-        and any(attempt.drop > session.max_drop for attempt in quantized.attempts),
-        nodes=nodes,
-    )
 
 
 def _measured(folder: Path, variant: JudgedVariant, session: Session) -> JudgedVariant:

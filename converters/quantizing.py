@@ -20,6 +20,7 @@ from converters.quant.rung_plans import Planned, RungPlans
 from converters.quant.scale_reuse import count_kept
 from converters.quant.sensitivity import Sensitivity, by_worth
 from converters.recipe import Output
+from converters.refusals import refusal_of
 from converters.session import Session
 from converters.variants import file_name, write_variant
 from edgeops.durable import write_atomic
@@ -132,6 +133,7 @@ class _Quantizer:
             session.calibration,
             per_channel=session.target.per_channel,
             previous=self._previous,
+            integer_tail=session.target.io != "float32",
         )
         self._done = Quantized()
         self._best: _Made | None = None
@@ -210,7 +212,7 @@ class _Quantizer:
             try:
                 judged = self._judged(planned.graph, planned.plan, output)
             except UnsupportedModelError as error:
-                self._done.refusals[output] = _refusal(output, str(error))
+                self._done.refusals[output] = refusal_of(self._session.graph, output, error)
                 refused += 1
                 continue
             except ConversionError as error:
@@ -240,7 +242,7 @@ class _Quantizer:
             output,
             plan=plan,
             layout=session.recipe.input.layout,
-            activations=session.target.activations,
+            target=session.target,
         )
         if output.runtime == "onnx" and plan is not None:
             _run_both_ways(session, (self._folder / made.file).read_bytes())
@@ -267,7 +269,12 @@ class _Quantizer:
                 if other in done.variants:
                     reason += f"; {precision} takes its place"
                     break
-            done.refusals[output] = _refusal(output, reason)
+            done.refusals[output] = Refusal(
+                runtime=output.runtime,
+                precision=output.precision,
+                reason=reason,
+                over_budget=True,
+            )
         return attempts
 
     def _make(self, output: Output, *, within: float | None) -> Attempt:
@@ -284,7 +291,7 @@ class _Quantizer:
             judged = self._judged(graph, plan, output)
         except ConversionError as error:
             if within is None:
-                done.refusals[output] = _refusal(output, str(error))
+                done.refusals[output] = refusal_of(session.graph, output, error)
             self._say(f"{output.precision} for {output.runtime}: {error}")
             return Attempt(rung, TOTAL_LOSS, noise)
         drop = judged.drop or 0.0
@@ -296,10 +303,6 @@ class _Quantizer:
         else:
             (self._folder / judged.made.file).unlink(missing_ok=True)
         return Attempt(rung, drop, noise)
-
-
-def _refusal(output: Output, reason: str) -> Refusal:
-    return Refusal(runtime=output.runtime, precision=output.precision, reason=reason)
 
 
 def _run_both_ways(session: Session, data: bytes) -> None:

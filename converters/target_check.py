@@ -13,7 +13,7 @@ _LEFT_OUT: Final = -1
 """Stands for an optional input that is not given."""
 
 
-class ForeignOperatorsError(ConversionError):
+class ForeignOperatorsError(UnsupportedModelError):
     """A file uses operators that its target does not know.
 
     Attributes:
@@ -22,7 +22,11 @@ class ForeignOperatorsError(ConversionError):
 
     def __init__(self, target: str, nodes: tuple[UnsupportedModelError, ...]) -> None:
         kinds = ", ".join(sorted({node.operator for node in nodes}))
-        super().__init__(f"the target {target} does not know {kinds}, which the file needs")
+        super().__init__(
+            node=nodes[0].node,
+            operator=nodes[0].operator,
+            reason=f"the target {target} does not know {kinds}, which the file needs",
+        )
         self.nodes = nodes
 
 

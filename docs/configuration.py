@@ -100,7 +100,7 @@ def page() -> str:
     sections = [
         ("agent.yaml", "The agent on a device.", [*_parts(Document), *sources, rules, *actions]),
         ("fleet.yaml", "The server; without a file all defaults hold.", _parts(FleetConfig)),
-        ("Recipe", "What `edgeops convert` makes of which model.", _parts(Recipe)),
+        ("Recipe", "What `edgeops convert` makes of which model: see [recipe](recipe.md).", []),
         ("Rollout policy", "`edgeops fleet rollout start --policy FILE`.", _parts(RolloutSpec)),
     ]
     lines = [INTRODUCTION]
@@ -110,6 +110,14 @@ def page() -> str:
             lines += [*([f"### {part.path}\n"] if part.path else []), *_table(part), ""]
             lines += [part.after] if part.after else []
     return "\n".join(lines).rstrip() + "\n"
+
+
+def tables(kind: type) -> Iterator[str]:
+    """Yield the lines of the tables for ``kind`` and every dataclass below it."""
+    for part in _parts(kind):
+        yield from [f"### {part.path}\n"] if part.path else []
+        yield from _table(part)
+        yield ""
 
 
 def _parts(kind: type) -> list[Part]:

@@ -30,6 +30,7 @@ def plan_quantization(
     only: Iterable[str] | None = None,
     per_channel: bool = True,
     activations: ActivationForm = "int8",
+    integer_tail: bool = False,
 ) -> QuantPlan:
     """Return the plan for ``graph``.
 
@@ -40,10 +41,14 @@ def plan_quantization(
         only: If given, the only layers with weights that may (for sensitivity scans).
         per_channel: One scale per output channel of weights, or one per tensor.
         activations: ``int16`` for TFLite's 16x8 kernels; weights are int8 in both.
+        integer_tail: Whether nodes behind the last layer compute in integers too, which files
+            with integer outputs need.
     """
     fused = fused_activations(graph)
     refusals = {node.name: can_be_integer(graph, node, activations) for node in graph.nodes}
-    chosen, islands = _choose(graph, fused, refusals, frozenset(keep_float), only)
+    chosen, islands = _choose(
+        graph, fused, refusals, frozenset(keep_float), only, integer_tail=integer_tail
+    )
     tensors = activation_grids(graph, ranges, chosen, fused, activations)
     for node in graph.nodes:
         if node.name in chosen and node.op in WEIGHTED:
@@ -77,6 +82,8 @@ def _choose(
     refusals: Mapping[str, str],
     keep_float: frozenset[str],
     only: Iterable[str] | None,
+    *,
+    integer_tail: bool,
 ) -> tuple[set[str], dict[str, str]]:
     """Return the integer nodes, and the others with the reason.
 
@@ -100,7 +107,7 @@ def _choose(
         elif not reason and weighted and allowed is not None and node.name not in allowed:
             reason = "left out"
         elif not reason and not weighted:
-            if node.name not in upstream:
+            if node.name not in upstream and not integer_tail:
                 reason = "no layer with weights follows"
             elif not any(name in integer_tensors for name in node.inputs):
                 reason = "its inputs are float"

@@ -47,6 +47,7 @@ class RungPlans:
         samples: Calibration samples.
         per_channel: Whether weights may have one scale per channel.
         previous: Grids of an earlier release, to be kept where they fit.
+        integer_tail: Whether what follows the last layer is integer too.
 
     Raises:
         ConversionError: There is no sample, or a tensor takes values that are no numbers.
@@ -59,10 +60,12 @@ class RungPlans:
         *,
         per_channel: bool = True,
         previous: Mapping[str, Grid] | None = None,
+        integer_tail: bool = False,
     ) -> None:
         self._graph = graph
         self._samples = samples
         self._per_channel = per_channel
+        self._integer_tail = integer_tail
         self._previous = previous or {}
         self._pairs = find_pairs(graph)
         self._calibrators = {False: Calibrator(graph, samples)}
@@ -136,6 +139,7 @@ class RungPlans:
             keep_float=rung.keep_float,
             per_channel=self._per_channel,
             activations="int16" if rung.precision == "int16x8" else "int8",
+            integer_tail=self._integer_tail,
         )
         return keep_weights(graph, plan, self._previous)
 

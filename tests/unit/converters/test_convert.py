@@ -33,8 +33,11 @@ outputs:
 """
 
 
-def colour_model(*, last: str = "Softmax") -> bytes:
-    """Return a net whose classes are the strongest of three colours in an 8x8 image."""
+def colour_model(*, warped: bool = False) -> bytes:
+    """Return a net whose classes are the strongest of three colours in an 8x8 image.
+
+    ``warped`` begins with an operator that moves no pixel and that TFLite does not have.
+    """
     mixing = np.zeros((3, 3, 3, 3), np.float32)
     mixing[np.arange(3), np.arange(3), 1, 1] = 4.0
     constants: dict[str, Array] = {
@@ -42,13 +45,42 @@ def colour_model(*, last: str = "Softmax") -> bytes:
         "b": np.zeros(3, np.float32),
         "v": np.eye(3, dtype=np.float32),
     }
+    look = node("Conv", "x w b", "c", name="look", pads=[1, 1, 1, 1])
+    first = [look]
+    if warped:
+        lines = np.linspace(-1.0, 1.0, 8, dtype=np.float32)
+        constants["grid"] = np.stack(np.meshgrid(lines, lines), axis=-1)[None]
+        look.input[0] = "g"
+        first.insert(0, node("GridSample", "x grid", "g", name="warp", align_corners=1))
+    nodes = [
+        *first,
+        node("Relu", "c", "r", name="cut"),
+        node("GlobalAveragePool", "r", "p"),
+        node("Flatten", "p", "f"),
+        node("MatMul", "f v", "m", name="vote"),
+        node("Softmax", "m", "y", name="last"),
+    ]
+    return net(nodes, inputs={"x": ["N", 3, 8, 8]}, outputs={"y": ["N", 3]}, constants=constants)
+
+
+def wide_model() -> bytes:
+    """Return the same with sixteen channels between, most of which nothing needs."""
+    wide = np.zeros((16, 3, 3, 3), np.float32)
+    wide[np.arange(3), np.arange(3), 1, 1] = 4.0
+    votes = np.zeros((16, 3), np.float32)
+    votes[:3] = np.eye(3)
+    constants: dict[str, Array] = {
+        "w": wide + floats(1, 16, 3, 3, 3, scale=0.02),
+        "b": np.zeros(16, np.float32),
+        "v": votes + floats(2, 16, 3, scale=0.01),
+    }
     nodes = [
         node("Conv", "x w b", "c", name="look", pads=[1, 1, 1, 1]),
         node("Relu", "c", "r", name="cut"),
         node("GlobalAveragePool", "r", "p"),
         node("Flatten", "p", "f"),
         node("MatMul", "f v", "m", name="vote"),
-        node(last, "m", "y", name="last"),
+        node("Softmax", "m", "y"),
     ]
     return net(nodes, inputs={"x": ["N", 3, 8, 8]}, outputs={"y": ["N", 3]}, constants=constants)
 
@@ -115,6 +147,17 @@ def test_recipe_becomes_a_signed_bundle_within_budget(
     assert int8.drop is not None
     assert int8.drop <= 0.02
     assert [v.inputs[0].layout for v in bundle.manifest.variants] == ["nhwc", "nchw", "nchw"]
+    variants = record["variants"]
+    assert isinstance(variants, list)
+    assert variants[0]["partitions"] == 1
+    quickest = min(variants, key=lambda variant: variant["latency_ms"]["p50"])
+    assert record["fastest"] == f"{quickest['runtime']}-{quickest['precision']}"
+    assert bundle.manifest.report is not None
+    inside = json.loads(bundle.path(bundle.manifest.report.file).read_bytes())
+    beside = json.loads((folder / "out" / "colours-1.2.3.report.json").read_bytes())
+    assert inside["verdict"] == beside["verdict"] == "pass"
+    assert beside["digest"] == bundle.digest
+    assert "<html" in (folder / "out" / "colours-1.2.3.report.html").read_text()
     assert (
         unpack(folder / "out" / "colours-1.2.3.edgeops", folder / "unpacked").digest
         == bundle.digest
@@ -170,7 +213,7 @@ def test_check_names_what_differs(folder: Path, capsys: pytest.CaptureFixture[st
     assert " was " in err
 
 
-def test_budget_that_cannot_be_met_is_refused_and_leaves_nothing(
+def test_budget_that_cannot_be_met_is_refused_and_leaves_the_report_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A constant channel widens the only layer's grid until the colours vanish in one step."""
@@ -197,7 +240,9 @@ def test_budget_that_cannot_be_met_is_refused_and_leaves_nothing(
     status, record = convert(capsys, folder, *int8_alone)
 
     assert (status, record["verdict"], record["bundle"]) == (70, "refused", None)
-    assert list((folder / "out").iterdir()) == []
+    left = {path.name for path in (folder / "out").iterdir()}
+    assert left == {"colours-1.2.3.report.html", "colours-1.2.3.report.json"}
+    assert record["report"] == str(folder / "out" / "colours-1.2.3.report.html")
     attempts = record["attempts"]
     assert isinstance(attempts, list)
     assert [attempt["rung"] for attempt in attempts] == ["minmax", "auto", "minmax+bias"]
@@ -239,6 +284,46 @@ def test_sensitive_layer_is_found_and_kept_float(
     assert 0 < manifest.variants[0].quantized_macs < 1
 
 
+def test_pruning_is_recorded_and_rebuilt_byte_for_byte(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "colours.onnx").write_bytes(wide_model())
+    recipe = RECIPE.replace("max_drop: 0.02", "max_drop: 0.5")
+    (folder / "recipe.yaml").write_text(recipe + "prune: {ratio: 0.4}\n")
+
+    status, record = convert(capsys, folder, "--target", "raspberry-pi-4")
+
+    assert status == 0, record
+    warnings = record["warnings"]
+    assert isinstance(warnings, list)
+    assert any("of the channels: parameters" in warning for warning in warnings)
+    bundle = open_folder(folder / "out" / "colours-1.2.3")
+    assert bundle.manifest.recipe["options"]["prune"] == {"ratio": 0.4}
+    status, _, err = run(
+        capsys, "convert", "--recipe", folder / "recipe.yaml", "--target", "raspberry-pi-4",
+        "--check", bundle.folder,
+    )  # fmt: skip
+    assert status == 0, err
+
+
+def test_microcontrollers_get_integer_edges_and_an_arena(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, record = convert(capsys, folder, "--target", "mcu-tflm", "--to", "tflite")
+
+    assert status == 0, record
+    variants = record["variants"]
+    assert isinstance(variants, list)
+    assert variants[0]["arena_bytes"] >= 8 * 8 * 3 + 8 * 8 * 3
+    bundle = open_folder(folder / "out" / "colours-1.2.3")
+    (variant,) = bundle.manifest.variants
+    assert variant.inputs[0].dtype == variant.outputs[0].dtype == "int8"
+    assert variant.inputs[0].scale is not None
+    model = Model.load(bundle, variant)
+    images = colour_images(3, 9)
+    assert [model.predict(image).label for image in images["x"]] == ["red", "green", "blue"] * 3
+
+
 def test_release_key_signs_without_the_development_mark(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,14 +340,20 @@ def test_release_key_signs_without_the_development_mark(
 def test_operator_without_tflite_form_leaves_the_onnx_files(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "colours.onnx").write_bytes(colour_model(last="Softplus"))
+    (folder / "colours.onnx").write_bytes(colour_model(warped=True))
 
     status, record = convert(capsys, folder)
 
     assert (status, record["verdict"]) == (0, "fallback")
     refused = record["refused"]
     assert isinstance(refused, list)
-    assert "node 'last' (Softplus)" in refused[0]["reason"]
+    assert "node 'warp' (GridSample)" in refused[0]["reason"]
+    assert [(node["node"], node["operator"]) for node in refused[0]["nodes"]] == [
+        ("warp", "GridSample")
+    ]
+    concessions = record["concessions"]
+    assert isinstance(concessions, list)
+    assert "tflite int8 is not made" in concessions[0]
     bundle = open_folder(folder / "out" / "colours-1.2.3")
     assert [v.id for v in bundle.manifest.variants] == ["onnx-int8", "onnx-float32"]
     assert not (bundle.folder / "models" / "int8.tflite").exists()
@@ -321,7 +412,7 @@ def test_evaluate_and_benchmark_read_what_convert_wrote(
     variants = made["variants"]
     assert isinstance(variants, list)
     assert record["metrics"]["top1"] == variants[1]["metrics"]["top1"]
-    assert set(record["slices"]) == {"0", "1"}
+    assert set(record["slices"]["site"]) == {"0", "1"}
     assert set(record["per_class"]) == {"red", "green", "blue"}
 
     status, out, _ = run(capsys, "benchmark", bundle, "--seconds", "0.05", "--json")
