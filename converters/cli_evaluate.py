@@ -10,6 +10,9 @@ from edgeops.console import new_app
 
 app = new_app("Judge a bundle or model on data.", single=True)
 
+AskedRuntime = Literal["auto", "onnx", "tflite"]
+AskedPrecision = Literal["auto", "float32", "float16", "int8", "int16x8", "dynamic-int8"]
+
 
 @app.command()
 def evaluate(
@@ -17,37 +20,54 @@ def evaluate(
     *,
     data: Annotated[Path, typer.Option(help="Labelled data: .npz, CSV or a folder.")],
     metric: Annotated[
-        Literal["top1", "auc", "f1", "map50"] | None, typer.Option(help="By default the task's.")
+        Literal["top1", "auc", "f1", "map50", "mse", "agreement"] | None,
+        typer.Option(help="What decides; by default what fits the task."),
     ] = None,
     slices: Annotated[
-        str | None, typer.Option(help="Column of the data to split the metric by.")
+        list[str] | None,
+        typer.Option(help="Column of the data to split the metric by; may be repeated."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Bundle or model file to compare with, sample by sample."),
+    ] = None,
+    against_runtime: Annotated[AskedRuntime, typer.Option(help="That one's runtime.")] = "auto",
+    against_precision: Annotated[
+        AskedPrecision, typer.Option(help="That one's precision.")
+    ] = "auto",
     recipe: Annotated[
         Path | None, typer.Option(help="For a bare model file: task and pre-processing.")
     ] = None,
-    runtime: Annotated[
-        Literal["auto", "onnx", "tflite"], typer.Option(help="Variant's runtime.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "float16", "int8", "dynamic-int8"],
-        typer.Option(help="Variant's precision."),
-    ] = "auto",
+    runtime: Annotated[AskedRuntime, typer.Option(help="Variant's runtime.")] = "auto",
+    precision: Annotated[AskedPrecision, typer.Option(help="Variant's precision.")] = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="The data are tensors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Run every sample through the processing that devices run, and print figures."""
-    from converters.judging import judge  # noqa: PLC0415 - heavy
-    from converters.sources import opened_source  # noqa: PLC0415
+    """Run every sample through the processing that devices run, and print figures.
 
-    with opened_source(source, runtime=runtime, precision=precision) as (file, bundle):
-        record = judge(
-            file, bundle, recipe=recipe, data=data, metric=metric, column=slices, raw=raw
-        )
+    Figures carry 95 % confidence intervals. With --against, both models answer the same samples
+    (labelled or not), and classes or slices that lose more than the rest are named.
+    """
+    from converters.judging import Source, judge  # noqa: PLC0415 - heavy
+    from converters.judging_table import lines  # noqa: PLC0415
+
+    found = judge(
+        Source(path=source, runtime=runtime, precision=precision),
+        data=data,
+        metric=metric,
+        columns=tuple(slices or ()),
+        recipe=recipe,
+        raw=raw,
+        against=(
+            None
+            if against is None
+            else Source(path=against, runtime=against_runtime, precision=against_precision)
+        ),
+    )
     if json:
-        print(jsonlib.dumps(record, sort_keys=True))
+        print(jsonlib.dumps(found.record(), sort_keys=True))
         return
-    for part in ("samples", "metrics", "per_class", "slices"):
-        print(f"{part}: {jsonlib.dumps(record[part], sort_keys=True)}")
+    print("\n".join(lines(found)))
 
 
 if __name__ == "__main__":
