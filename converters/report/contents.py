@@ -45,7 +45,7 @@ class VariantReport:
     file: str
     size_bytes: int
     sha256: str
-    within_budget: bool | None
+    within_budget: bool | None = None
     quantized_macs: float = 0.0
     assessment: Assessment | None = None
     comparison: Comparison | None = None
@@ -87,7 +87,7 @@ class LayerError:
     tensor: str
     node: str
     operator: str
-    sqnr_db: float | None
+    sqnr_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,11 +235,11 @@ class Report:
     concessions: tuple[str, ...]
     attempts: tuple[AttemptReport, ...]
     warnings: tuple[str, ...]
-    calibration: DataReport | None
-    evaluation: DataReport | None
-    quantization: QuantizationReport | None
-    pruning: PruningReport | None
-    exam: ExamReport | None
+    calibration: DataReport | None = None
+    evaluation: DataReport | None = None
+    quantization: QuantizationReport | None = None
+    pruning: PruningReport | None = None
+    exam: ExamReport | None = None
     card: Card
     provenance: Provenance
     boards: tuple[BoardLatency, ...] = ()

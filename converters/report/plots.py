@@ -279,7 +279,7 @@ class _Axis:
         """
         low, high = min(values, default=0.0), max(values, default=1.0)
         width = max(high - low, 0.02 if bounded else abs(high) * 0.02, 1e-9)
-        rough = width / 3
+        rough = width / 4
         base = 10.0 ** floor(log10(rough))
         step = next(base * factor for factor in (1, 2, 5, 10) if base * factor >= rough * 0.999)
         low, high = floor(low / step) * step, ceil(high / step) * step
@@ -290,8 +290,9 @@ class _Axis:
         return cls(low, high, step, left, right)
 
     def at(self, value: float) -> float:
-        """Return where ``value`` lies."""
-        return self.left + (value - self.low) / (self.high - self.low) * (self.right - self.left)
+        """Return where ``value`` lies; beyond the ends, at the end."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.left + min(1.0, max(0.0, share)) * (self.right - self.left)
 
     def grid(self, height: float, *, percent: bool) -> Markup:
         """Return the lines and numbers of the ticks."""
