@@ -21,7 +21,7 @@ from tests.unit.converters.nets import conv_net, feeds, floats, net, node
 from tests.unit.converters.nets_cnn import FAMILIES, SIZE
 from tests.unit.converters.tflite_runner import TfliteRunner
 
-SAMPLES = 24
+SAMPLES = 12
 
 
 def steps_apart(first: list[Array], second: list[Array], plan: QuantPlan, output: str) -> Floats:
@@ -127,6 +127,7 @@ OPERATORS: dict[str, Callable[[], bytes]] = {
     "min": lambda: between("Min", "number"),
     "mul": lambda: between("Mul", "a"),
     "pad": lambda: between("Pad", "pads", shape=(1, 10, 6, 8)),
+    "prelu": lambda: between("PRelu", "slope"),
     "reduce-mean": lambda: between("ReduceMean", axes=[2, 3]),
     "relu": lambda: between("Relu"),
     "resize-nearest": lambda: between(
