@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from converters.finetune.options import FinetuneOptions
 from converters.importing.origin import FORMATS, SourceFormat
-from converters.recipe import Finetuning
 from converters.targets import load_target
 from edgeops import yamldoc
 from edgeops.errors import UsageError
@@ -32,7 +32,7 @@ class Flags:
         model: Path, or ``module:factory``.
         shape: Each ``NAME=1,3,224,224``.
         prune: A share of the channels, or ``auto``.
-        finetune: File with the options of ``recipe.Finetuning``.
+        finetune: File with the options of ``FinetuneOptions``.
     """
 
     model: str | None = None
@@ -143,7 +143,7 @@ def _pruning(text: str | None) -> dict[str, float] | None:
 
 
 def _finetuning(path: Path | None) -> dict[str, object] | None:
-    return None if path is None else dataclasses.asdict(yamldoc.load(path, Finetuning))
+    return None if path is None else dataclasses.asdict(yamldoc.load(path, FinetuneOptions))
 
 
 def _outputs(flags: Flags) -> list[dict[str, str]] | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from converters.finetune.options import FinetuneOptions
 from converters.importing.origin import SourceFormat
 from converters.metrics import Metric
 from edgeops import yamldoc
@@ -93,21 +94,6 @@ class Pruning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finetuning:
-    """Training of the (pruned) model on the original's answers to the calibration data.
-
-    Attributes:
-        epochs: Passes over the calibration data.
-        learning_rate: Step of the optimiser.
-        seed: Chooses the order of the samples.
-    """
-
-    epochs: Annotated[int, Meta(ge=1, le=1000)] = 5
-    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-4
-    seed: Annotated[int, Meta(ge=0)] = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """One model file to make.
 
@@ -148,7 +134,8 @@ class Recipe:
         scales_from: Bundle of an earlier release whose scales are kept where they still fit,
             which makes the update that devices download small.
         prune: Removes channels before quantizing.
-        finetune: Trains the pruned model; needs the extra ``finetune``.
+        finetune: Trains the (pruned) model on the original's answers to the calibration samples,
+            without labels; needs the extra ``finetune``.
     """
 
     model: str
@@ -170,7 +157,7 @@ class Recipe:
     keep_float: tuple[str, ...] = ()
     scales_from: str | None = None
     prune: Pruning | None = None
-    finetune: Finetuning | None = None
+    finetune: FinetuneOptions | None = None
 
     def __post_init__(self) -> None:
         kinds = [(output.runtime, output.precision) for output in self.outputs]

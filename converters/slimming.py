@@ -1,4 +1,4 @@
-"""Pruning and training before the files are made: the session gets a smaller graph.
+"""Pruning and training before the files are made: the session gets another graph.
 
 The budget stays that of the unpruned original: its answers are the baseline throughout.
 """
@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from converters.arrays import Feeds
+from converters.finetune.options import FinetuneOptions
 from converters.graph import Graph
 from converters.outcome import JudgedVariant
 from converters.pruning.prune import Pruned, prune
@@ -45,7 +46,7 @@ class Slimmed:
 def slim(
     session: Session, baseline: JudgedVariant, work: Path, say: Callable[[str], None]
 ) -> Slimmed:
-    """Return the session with its graph pruned as the recipe says.
+    """Return the session with its graph pruned and trained as the recipe says.
 
     Args:
         session: With the original graph.
@@ -55,25 +56,48 @@ def slim(
 
     Raises:
         UsageError: There are no calibration data to refit the layers on.
-        ConversionError: Nothing can be pruned.
+        MissingExtraError: Training is asked for and PyTorch is not installed.
+        ConversionError: Nothing can be pruned, or training diverges.
     """
     stated = session.recipe.prune
-    if stated is None:
-        return Slimmed(session=session)
-    feeds = _feeds(session)
+    slimmed = Slimmed(session=session)
+    if stated is not None and stated.ratio is not None:
+        slimmed = _cut(session, stated.ratio, say)
+    elif stated is not None:
+        slimmed = _searched(session, stated, baseline=baseline, work=work, say=say)
+    options = session.recipe.finetune
+    if options is None:
+        return slimmed
+    return _trained(slimmed, session.graph, options, say)
+
+
+def _cut(session: Session, ratio: float, say: Callable[[str], None]) -> Slimmed:
     session.progress.stage("pruning")
-    if stated.ratio is not None:
-        pruned = prune(session.graph, feeds, stated.ratio, multiple=session.target.channel_multiple)
-        note = _sentence(pruned)
-        say(note)
-        return Slimmed(session=_with_graph(session, pruned.graph), pruned=pruned, notes=(note,))
-    return _searched(session, stated, feeds, baseline=baseline, work=work, say=say)
+    multiple = session.target.channel_multiple
+    pruned = prune(session.graph, _feeds(session), ratio, multiple=multiple)
+    note = _sentence(pruned)
+    say(note)
+    return Slimmed(session=_with_graph(session, pruned.graph), pruned=pruned, notes=(note,))
+
+
+def _trained(
+    slimmed: Slimmed, teacher: Graph, options: FinetuneOptions, say: Callable[[str], None]
+) -> Slimmed:
+    from converters.finetune import finetune  # noqa: PLC0415 - an extra
+
+    session = slimmed.session
+    if session.calibration is None:
+        raise UsageError(
+            "fine-tuning learns from samples: name calibration data in the recipe or by "
+            "--calibration"
+        )
+    graph = finetune(session.graph, teacher, session.calibration, options, say)
+    return replace(slimmed, session=_with_graph(session, graph))
 
 
 def _searched(
     session: Session,
     stated: Pruning,
-    feeds: list[Feeds],
     *,
     baseline: JudgedVariant,
     work: Path,
@@ -85,6 +109,8 @@ def _searched(
         )
     budget = session.max_drop if stated.max_drop is None else stated.max_drop
     accepted = budget + TOLERANCE
+    feeds = _feeds(session)
+    session.progress.stage("pruning")
 
     def drop_of(graph: Graph) -> float:
         trial = _with_graph(session, graph)

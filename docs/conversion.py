@@ -110,7 +110,7 @@ def recipe_page() -> str:
     lines = [RECIPE + "```yaml\n" + EXAMPLE + "```\n", BETWEEN.rstrip("\n") + "\n"]
     lines += list(configuration.tables(Recipe))
     lines.append(FLAGS.rstrip("\n"))
-    lines += [f"| `--{flag.replace('_', '-')}` | `{key}` |" for flag, key in flag_keys().items()]
+    lines += [f"| `{spelled(flag)}` | `{key}` |" for flag, key in flag_keys().items()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -127,6 +127,11 @@ def flag_keys() -> dict[str, str]:
         (key,) = set(overlay(flags, has_recipe=True)) - bare
         found[field.name] = key
     return found
+
+
+def spelled(flag: str) -> str:
+    """Return a field of ``Flags`` as it is written on the command line."""
+    return "MODEL" if flag == "model" else f"--{flag.replace('_', '-')}"
 
 
 def targets_page() -> str:
