@@ -14,7 +14,7 @@ from markupsafe import Markup
 WIDTH: Final = 360
 ROW: Final = 26
 LABEL: Final = 118
-LONGEST_LABEL: Final = 19
+LONGEST_LABEL: Final = 16
 _WIDE: Final = 720
 _MAX_COUNTED: Final = 12
 

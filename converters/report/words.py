@@ -16,6 +16,9 @@ METRICS = {
     "mse": ("mean squared error", "mean squared difference to the true number; less is better"),
 }
 
+_PER_CENT = "\u00a0%"
+"""With a space at which no line breaks."""
+
 _MANY = 10
 _SAME = 1.05
 _KILO = 1000
@@ -35,7 +38,7 @@ def figure_text(metric: str, value: float) -> str:
     """Return a figure with its unit: per cent of what is a share, else the number."""
     if metric in {"mse", "rank"}:
         return f"{value:.4g}"
-    return f"{value:.1%}".replace("%", " %")
+    return f"{value * 100:.1f}{_PER_CENT}"
 
 
 def interval_text(metric: str, figure: Figure) -> str:
@@ -43,7 +46,7 @@ def interval_text(metric: str, figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     low, high = figure_text(metric, figure.low), figure_text(metric, figure.high)
-    return f"{low.removesuffix(' %')} to {high}"
+    return f"{low.removesuffix(_PER_CENT)} to {high}"
 
 
 def loss_text(metric: str, value: float) -> str:

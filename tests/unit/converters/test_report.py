@@ -230,7 +230,10 @@ def test_first_screen_says_the_verdict_in_plain_words(report: Report) -> None:
         "The int8 ONNX model is 4.0 times smaller than the float original (25.0 kB) and 2.0 times "
         "faster on this machine."
     )
-    assert "On 90 samples it reaches 83.3 % (right answers), the original 100.0 %" in sentences[1]
+    assert (
+        "On 90 samples it reaches 83.3\u00a0% (right answers), the original 100.0\u00a0%"
+        in sentences[1]
+    )
     assert "a loss of 16.7 points, where a loss of 20.0 points was allowed" in sentences[1]
     assert "the true loss could be as large as" in sentences[1]
     assert sentences[-1] == "Not as asked: one layer stays in float."
@@ -416,7 +419,9 @@ def test_plots_without_rows_are_drawn_empty() -> None:
 def test_words_round_for_people() -> None:
     assert words.loss_text("top1", 0.0123) == "+1.2 points"
     assert words.loss_text("mse", 0.05) == "+5.0 %"
-    assert words.interval_text("top1", Figure(value=0.9, low=0.85, high=0.94)) == "85.0 to 94.0 %"
+    assert (
+        words.interval_text("top1", Figure(value=0.9, low=0.85, high=0.94)) == "85.0 to 94.0\u00a0%"
+    )
     assert words.interval_text("mse", Figure(value=0.9)) == ""
     assert [words.size_text(n) for n in (12, 75_700, 3_400_000)] == ["12 B", "75.7 kB", "3.40 MB"]
     assert [words.time_text(t) for t in (0.1684, 12.3, 2500.0)] == ["0.168 ms", "12.3 ms", "2.5 s"]
