@@ -4,6 +4,8 @@ Whatever the estimator, the file has one float output that the devices' decoders
 one score for each class, predicted values, an anomaly score, or a reconstruction.
 """
 
+import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -45,6 +47,17 @@ _RAW: Final[tuple[Mapping[str, object], ...]] = (
 )
 _PLAIN: Final[tuple[Mapping[str, object], ...]] = ({"zipmap": False}, {})
 
+_DAMAGE: Final = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What unpickling raises besides its own error, which this process ends with anyway."""
+
 _AFFINE_TOLERANCE: Final = 1e-4
 
 
@@ -80,7 +93,7 @@ def _load(path: Path) -> object:
     """
     try:
         return joblib.load(path)
-    except (ValueError, KeyError, IndexError, EOFError, AttributeError, TypeError) as error:
+    except _DAMAGE as error:
         raise ConversionError(
             f"{path.name} cannot be loaded ({type(error).__name__}): it is damaged, or was made "
             "by another version of scikit-learn"
@@ -200,18 +213,22 @@ def _candidates(
     refusal: Exception | None = None
     for options in _PLAIN if hasattr(estimator, "predict_proba") else _RAW + _PLAIN:
         try:
-            yield skl2onnx.to_onnx(
-                estimator,
-                initial_types=[(name, kind)],
-                options={id(last): dict(options)} if options else None,
-                target_opset=dict(OPSETS),
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it reads what scikit-learn has deprecated
+                model = skl2onnx.to_onnx(
+                    estimator,
+                    initial_types=[(name, kind)],
+                    options={id(last): dict(options)} if options else None,
+                    target_opset=dict(OPSETS),
+                )
         except NameError:  # "Option 'zipmap' not in …"
             continue
         except (MissingShapeCalculator, MissingConverter) as error:
             raise ConversionError(f"skl2onnx does not know {type(last).__name__}") from error
         except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
             refusal = error
+        else:
+            yield model
     if refusal is not None:
         reason = str(refusal.__cause__ or refusal).splitlines()[0][:200]
         raise ConversionError(f"skl2onnx fails on {type(last).__name__}: {reason}") from refusal

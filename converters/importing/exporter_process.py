@@ -189,7 +189,7 @@ class ExportedModel:
         tail = _tail(self._log)
         self.close()
         status = self._process.returncode
-        if "No module named converters" in tail:
+        if "No module named 'converters'" in tail or "No module named 'edgeops'" in tail:
             return ConversionError(
                 f"{PYTHON_VARIABLE}: that interpreter needs edgeops installed too"
             )

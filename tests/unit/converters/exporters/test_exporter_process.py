@@ -1,0 +1,122 @@
+"""The exporter as a process: one model through it, and every way in which it can end."""
+
+import shlex
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.arrays import Feeds
+from converters.exporters.request import Request
+from converters.importing.exporter_process import PYTHON_VARIABLE, ExportedModel
+from converters.importing.gate import compare
+from converters.importing.importer import import_model
+from converters.importing.origin import open_origin
+from converters.onnx_format import serialize
+from converters.ort import OrtModel
+from edgeops.errors import ConversionError, EdgeOpsError, MissingExtraError, UsageError
+
+FACTORY = """
+    import os, sys, threading
+
+    print("noise on standard output")
+
+    def linear():
+        from sklearn.linear_model import LinearRegression
+        return LinearRegression().fit([[0, 0], [1, 0], [0, 2]], [1, 2, 5])
+
+    def aborts():
+        sys.stderr.write("the heap is gone\\n")
+        sys.stderr.flush()
+        os.abort()
+
+    def waits():
+        threading.Event().wait()
+
+    def leaves():
+        sys.exit(3)
+
+    def lacks():
+        import no_such_framework
+
+    def errs():
+        raise RuntimeError("weights.bin is not there")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "factory.py").write_text(textwrap.dedent(FACTORY))
+    return tmp_path
+
+
+def request(folder: Path, name: str) -> Request:
+    return Request(kind="sklearn", spec=f"factory:{name}", folder=str(folder))
+
+
+def test_a_model_goes_through_whole(folder: Path) -> None:
+    pytest.importorskip("skl2onnx", reason="needs the extra sklearn")
+    origin = open_origin("factory:linear", folder, source_format="sklearn", shapes={})
+    graph = import_model(origin.onnx)
+    feeds: list[Feeds] = [
+        {"x": np.asarray([[a, b]], np.float32)} for a in range(3) for b in (-1, 4)
+    ]
+
+    result = compare(origin.reference, OrtModel(serialize(graph)), feeds)
+
+    assert result.relative < 1e-6
+    assert origin.reference.run({"x": np.asarray([[1, 2]], np.float32)})["values"] == (
+        pytest.approx(np.asarray([[6.0]]), rel=1e-6)
+    )
+    assert origin.title == "factory:linear"
+    assert [node.op for node in graph.nodes] == ["Gemm"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("aborts", ConversionError, "status -6: .*the heap is gone|ended with status -6"),
+        ("leaves", ConversionError, "ended with status 3"),
+        ("errs", ConversionError, "RuntimeError: weights.bin is not there"),
+        ("lacks", MissingExtraError, r"'no_such_framework': pip install 'edgeops\[sklearn\]'"),
+        ("gone", UsageError, "no function 'gone'"),
+    ],
+)
+def test_an_export_that_fails_says_why(
+    folder: Path, name: str, kind: type[EdgeOpsError], reason: str
+) -> None:
+    pytest.importorskip("skl2onnx", reason="needs the extra sklearn")
+
+    with pytest.raises(kind, match=reason):
+        ExportedModel(request(folder, name))
+
+
+def test_an_export_that_hangs_is_stopped(folder: Path) -> None:
+    with pytest.raises(ConversionError, match="took too long"):
+        ExportedModel(request(folder, "waits"), export_seconds=0.1)
+
+
+def test_a_closed_exporter_answers_no_more(folder: Path) -> None:
+    pytest.importorskip("skl2onnx", reason="needs the extra sklearn")
+    model = ExportedModel(request(folder, "linear"))
+    model.close()
+
+    with pytest.raises(ConversionError, match="ended already"):
+        model.run({"x": np.zeros((1, 2), np.float32)})
+
+
+def test_another_interpreter_has_to_exist_and_to_know_edgeops(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PYTHON_VARIABLE, str(folder / "gone"))
+    with pytest.raises(UsageError, match=PYTHON_VARIABLE):
+        ExportedModel(request(folder, "linear"))
+
+    bare = folder / "python"
+    bare.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S "$@"\n')
+    bare.chmod(0o700)
+    monkeypatch.setenv(PYTHON_VARIABLE, str(bare))
+    with pytest.raises(ConversionError, match="needs edgeops installed"):
+        ExportedModel(request(folder, "linear"))
