@@ -96,13 +96,18 @@ class _Trainer:
         self._rounding = FakeQuantization() if options.quantized else None
         self._student = TorchGraph(graph, self._rounding)
         self._batch = self._largest_batch(graph, first)
+        self._held_out = [
+            feeds for number, feeds in enumerate(samples()) if number % HELD_OUT_EVERY == 0
+        ][:SHUFFLED]
+        wanted = self._wanted(self._held_out)
+        self._energy: dict[str, float] = {
+            name: max(float(value.pow(2).mean()), np.finfo(np.float32).tiny)
+            for name, value in wanted.items()
+        }
 
     def run(self, say: Callable[[str], None]) -> Graph:
         """Train and return the graph with the best weights."""
-        held_out = [
-            feeds for number, feeds in enumerate(self._samples()) if number % HELD_OUT_EVERY == 0
-        ][:SHUFFLED]
-        best_error = self._error(held_out)
+        best_error = self._error()
         best = self._student.snapshot()
         start = best_error
         optimizer = torch.optim.Adam(
@@ -121,7 +126,7 @@ class _Trainer:
                     list(self._student.parameters.values()), LARGEST_STEP
                 )
                 optimizer.step()
-            error = self._error(held_out)
+            error = self._error()
             if not math.isfinite(error):
                 raise ConversionError(
                     f"fine-tuning diverges in epoch {epoch + 1}: lower the learning rate"
@@ -146,7 +151,7 @@ class _Trainer:
         found = self._student.run(to_torch(batch), [aim.student for aim in self._aims])
         wanted = self._wanted(batch)
         return sum(
-            _distance(mine, wanted[aim.teacher], aim.axis)
+            _distance(mine, wanted[aim.teacher], aim.axis, self._energy[aim.teacher])
             for mine, aim in zip(found, self._aims, strict=True)
         )
 
@@ -158,11 +163,11 @@ class _Trainer:
             for name in names
         }
 
-    def _error(self, held_out: Sequence[Feeds]) -> float:
+    def _error(self) -> float:
         if self._rounding is not None:
             self._rounding.learning = False
         with torch.no_grad():
-            parts = [float(self._loss([feeds])) for feeds in held_out]
+            parts = [float(self._loss([feeds])) for feeds in self._held_out]
         if self._rounding is not None:
             self._rounding.learning = True
         return sum(parts) / len(parts)
@@ -219,12 +224,13 @@ def _aims(graph: Graph, teacher: Graph) -> tuple[Aim, ...]:
     return tuple(aims)
 
 
-def _distance(found: torch.Tensor, wanted: torch.Tensor, axis: int | None) -> torch.Tensor:
-    """Return the squared distance over the energy, or the divergence of two softmaxes."""
-    energy = wanted.pow(2).mean().clamp(min=1e-12)
+def _distance(
+    found: torch.Tensor, wanted: torch.Tensor, axis: int | None, energy: float
+) -> torch.Tensor:
+    """Return the squared distance over ``energy``, plus the divergence of two softmaxes."""
     squares = (found - wanted).pow(2).mean() / energy
     if axis is None:
         return squares
     mine, theirs = torch.log_softmax(found, dim=axis), torch.log_softmax(wanted, dim=axis)
     divergence = functional.kl_div(mine, theirs, reduction="none", log_target=True)
-    return divergence.sum(dim=axis).mean() + 0.1 * squares
+    return divergence.sum(dim=axis).mean() + squares
