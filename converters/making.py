@@ -15,7 +15,7 @@ from converters.slimming import slim
 from converters.target_check import arena_bytes
 from converters.variant_latency import fastest, timed
 from converters.variants import file_name, write_variant
-from converters.verdict import judge_outcome
+from converters.verdict import judge_outcome, with_concessions
 from edgeops.clock import Clock
 from edgeops.contracts.scalars import Precision
 from edgeops.errors import ConversionError
@@ -89,15 +89,15 @@ def make_files(
     )
     _keep_only(folder, made, [variant.made.output for variant in kept])
     outcome = Conversion(
-        verdict=judgement.verdict,
+        verdict=with_concessions(judgement.verdict, slimmed.concessions),
         seconds=0.0,
         baseline=baseline.metrics,
         variants=kept,
         refusals=judgement.refusals,
-        concessions=judgement.concessions,
+        concessions=(*slimmed.concessions, *judgement.concessions),
         fastest=fastest(kept),
         attempts=quantized.attempts,
-        warnings=(*session.warnings, *slimmed.notes, *quantized.warnings),
+        warnings=(*session.warnings, *quantized.warnings),
     )
     return Made(
         session=session,

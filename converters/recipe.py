@@ -160,6 +160,8 @@ class Recipe:
     finetune: FinetuneOptions | None = None
 
     def __post_init__(self) -> None:
+        if Output(runtime="onnx", precision="int16x8") in self.outputs:
+            raise ValueError("Expected another precision for onnx: int16x8 is for tflite alone")
         kinds = [(output.runtime, output.precision) for output in self.outputs]
         if len(set(kinds)) != len(kinds):
             raise ValueError("Expected outputs that differ in runtime or precision")

@@ -71,17 +71,24 @@ def shared_samples(chosen: set[str], evaluation: Iterable[str]) -> int:
     return sum(digest in chosen for digest in evaluation)
 
 
-def input_tensor(graph: Graph, spec: InputSpec) -> TensorSpec:
-    """Return the graph's one input as the contract has it.
-
-    Raises:
-        ConversionError: The model has several inputs, or one that is not float32.
-    """
-    if len(graph.inputs) != 1:
+def require_one_input(graph: Graph) -> None:
+    """Refuse a model that samples cannot be fed to; raises ``ConversionError``."""
+    if not graph.inputs:
+        raise ConversionError("the model has no input: its answer does not depend on any sample")
+    if len(graph.inputs) > 1:
         raise ConversionError(
             f"the model has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}): "
             "models with one input are supported"
         )
+
+
+def input_tensor(graph: Graph, spec: InputSpec) -> TensorSpec:
+    """Return the graph's one input as the contract has it.
+
+    Raises:
+        ConversionError: The model has no or several inputs, or one that is not float32.
+    """
+    require_one_input(graph)
     name = graph.inputs[0]
     if graph.dtype(name) != np.float32:
         raise ConversionError(f"input {name!r} is {graph.dtype(name)}, expected float32")

@@ -29,6 +29,7 @@ from converters.representative import (
     Representative,
     input_tensor,
     invented_feeds,
+    require_one_input,
     shared_samples,
 )
 from converters.targets import Target, outputs_of, target_of
@@ -128,7 +129,6 @@ class Session:
             drop=drop,
         )
 
-
     def _watched(self, dataset: Dataset, made: VariantFile) -> Dataset:
         """Return ``dataset`` such that reading a sample tells the progress."""
         self.progress.stage(f"judging {made.output.runtime} {made.output.precision}", dataset.size)
@@ -164,6 +164,7 @@ def open_session(
     )
     graph = import_model(origin.onnx, shapes=recipe.shapes)
     say(f"imported {origin.title}: {len(graph.nodes)} operators")
+    require_one_input(graph)
     contract = InputSpec(
         name=graph.inputs[0],
         shape=graph.shape(graph.inputs[0]),
@@ -176,6 +177,7 @@ def open_session(
     warnings = list(origin.notes)
     calibration_data = _data(loaded, recipe.calibration, contract)
     evaluation = _data(loaded, recipe.evaluation, contract)
+    _require_columns(recipe.evaluation, evaluation)
     calibration: Representative | None = None
     if calibration_data is not None and recipe.calibration is not None:
         chosen = calibration_data.pick(recipe.calibration.samples, recipe.calibration.seed)
@@ -223,6 +225,17 @@ def _data(
     return open_dataset(
         loaded.path(stated.data), loaded.recipe.task, color=spec.color, windowed=is_windowed(spec)
     )
+
+
+def _require_columns(stated: EvaluationData | None, dataset: Dataset | None) -> None:
+    """Refuse slices by columns that the data do not have, before anything long begins."""
+    if stated is None or dataset is None or not stated.slices:
+        return
+    known = sorted(dataset.read(0).slices)
+    for column in stated.slices:
+        if column not in known:
+            words = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{dataset.name} has no column {column!r} to split by; {words}")
 
 
 def _gate_feeds(

@@ -35,12 +35,12 @@ class Slimmed:
     Attributes:
         session: As given, with the smaller graph.
         pruned: What pruning took away; ``None`` where none was asked for or none was possible.
-        notes: Sentences for people.
+        concessions: What is not as it was asked for.
     """
 
     session: Session
     pruned: Pruned | None = None
-    notes: tuple[str, ...] = ()
+    concessions: tuple[str, ...] = ()
 
 
 def slim(
@@ -75,9 +75,8 @@ def _cut(session: Session, ratio: float, say: Callable[[str], None]) -> Slimmed:
     session.progress.stage("pruning")
     multiple = session.target.channel_multiple
     pruned = prune(session.graph, _feeds(session), ratio, multiple=multiple)
-    note = _sentence(pruned)
-    say(note)
-    return Slimmed(session=_with_graph(session, pruned.graph), pruned=pruned, notes=(note,))
+    say(_sentence(pruned))
+    return Slimmed(session=_with_graph(session, pruned.graph), pruned=pruned)
 
 
 def _trained(
@@ -123,11 +122,9 @@ def _searched(
     say(f"pruning: {len(found.tried)} cuts tried for a budget of {budget:g}")
     if found.best is None:
         note = f"nothing is pruned: the smallest cut costs more than {budget:g}"
-        return Slimmed(session=session, notes=(note,))
-    note = _sentence(found.best)
-    say(note)
-    graph = found.best.graph
-    return Slimmed(session=_with_graph(session, graph), pruned=found.best, notes=(note,))
+        return Slimmed(session=session, concessions=(note,))
+    say(_sentence(found.best))
+    return Slimmed(session=_with_graph(session, found.best.graph), pruned=found.best)
 
 
 def _with_graph(session: Session, graph: Graph) -> Session:

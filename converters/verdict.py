@@ -63,6 +63,11 @@ def judge_outcome(
     return Judgement(verdict=verdict, kept=kept, refusals=in_order, concessions=tuple(concessions))
 
 
+def with_concessions(verdict: Verdict, concessions: Sequence[str]) -> Verdict:
+    """Return ``verdict``, or ``fallback`` where it would hide that something is not as asked."""
+    return "fallback" if verdict == "pass" and concessions else verdict
+
+
 def _over_budget(output: Output, variant: JudgedVariant, max_drop: float) -> Refusal:
     return Refusal(
         runtime=output.runtime,

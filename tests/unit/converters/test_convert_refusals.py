@@ -1,0 +1,167 @@
+"""Options and data that do not fit: one sentence with what is meant, before anything is made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.arrays import Array
+from converters.exam import npz_bytes
+from edgeops import cli
+from tests.unit.converters.nets import floats, net, node
+
+RECIPE = """
+model: net.onnx
+name: net
+version: 1.0.0
+task: {type: classification, labels: [a, b, c]}
+input: {layout: none}
+calibration: {data: x.npz}
+evaluation: {data: x.npz, metric: top1, max_drop: 0.5}
+outputs: [{runtime: onnx, precision: int8}]
+raw: true
+"""
+
+
+def dense(inputs: int = 1) -> bytes:
+    """Return a dense layer; of the sum of its inputs, where there are several."""
+    nodes = [node("Gemm", "x0 w b", "y", name="layer")]
+    if inputs == 2:
+        nodes = [node("Add", "x0 x1", "s"), node("Gemm", "s w b", "y", name="layer")]
+    return net(
+        nodes,
+        inputs={f"x{number}": ["N", 4] for number in range(inputs)},
+        outputs={"y": ["N", 3]},
+        constants={"w": floats(1, 4, 3), "b": np.zeros(3, np.float32)},
+    )
+
+
+def nothing_to_ask() -> bytes:
+    return net(
+        [node("Identity", "w", "y")],
+        inputs={},
+        outputs={"y": [1, 3]},
+        constants={"w": floats(1, 1, 3)},
+    )
+
+
+def rows(**changes: Array) -> bytes:
+    data: dict[str, Array] = {"x": floats(2, 12, 4), "y": np.arange(12) % 3}
+    return npz_bytes({**data, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "net.onnx").write_bytes(dense())
+    (tmp_path / "x.npz").write_bytes(rows())
+    return tmp_path
+
+
+def convert(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    status = cli.main(["convert", "--recipe", "recipe.yaml", "--out", "out", *words])
+    return status, capsys.readouterr().err
+
+
+def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> tuple[int, str]:
+    status, err = convert(capsys, *words)
+    sentences = [line for line in err.splitlines() if line.startswith("edgeops: ")]
+    assert len(sentences) == 1, err
+    assert not (folder / "out").exists() or not any((folder / "out").iterdir())
+    return status, sentences[0]
+
+
+def test_the_folder_itself_converts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, err = convert(capsys)
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        ("--shape x", 2, "expected NAME=1,3,224,224"),
+        ("--shape x0=1,four", 2, "expected NAME=1,3,224,224"),
+        ("--prune much", 2, "expected a share such as 0.2, or auto"),
+        ("--prune 2", 65, "prune.ratio"),
+        ("--finetune none.yaml", 74, "No such file"),
+        ("--format pickle", 65, "format"),
+        ("--target toaster", 2, "no target 'toaster'"),
+        ("--target mcu-tflm", 2, "has the runtime tflite, not onnx"),
+        ("--target edgetpu --to onnx", 2, "has the runtime tflite, not onnx"),
+        ("--io int64", 65, "io"),
+        ("--calibration-method best", 65, "calibration.method"),
+        ("--samples 0", 65, "calibration.samples"),
+        ("--metric auc", 2, "auc"),
+        ("--slices site", 2, "x.npz has no column 'site' to split by; it has none"),
+        ("--keep-float no-layer", 2, "no-layer"),
+        ("--scales-from none.edgeops", 74, "none.edgeops"),
+        ("--max-drop 3", 65, "evaluation.max_drop"),
+        ("--precision int16x8", 65, "int16x8 is for tflite alone"),
+    ],
+)
+def test_an_option_that_cannot_be_meant(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, status: int, sentence: str
+) -> None:
+    found = refused(capsys, folder, *words.split())
+
+    assert found[0] == status, found[1]
+    assert sentence in found[1]
+
+
+MODELS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "two-inputs": (lambda: dense(2), "the model has 2 inputs (x0, x1)"),
+    "no-input": (nothing_to_ask, "the model has no input"),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_that_no_sample_can_be_fed_to(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    made, sentence = MODELS[kind]
+    (folder / "net.onnx").write_bytes(made())
+
+    found = refused(capsys, folder)
+
+    assert found[0] == 70
+    assert sentence in found[1]
+
+
+DATA: dict[str, tuple[Callable[[], bytes], int, str]] = {
+    "other-width": (lambda: rows(x=floats(2, 12, 5)), 70, "5"),
+    "one-axis-too-many": (lambda: rows(x=floats(2, 12, 4, 1, 1)), 0, ""),
+    "infinite": (lambda: rows(x=np.full((12, 4), np.inf, np.float32)), 65, "holds NaN or infinity"),
+    "texts": (lambda: rows(x=np.array([["a"] * 4] * 12)), 70, "type <U1"),
+    "labels-of-another-task": (lambda: rows(y=np.arange(12)), 65, "y[3]"),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_data_that_do_not_fit_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    content, status, sentence = DATA[kind]
+    (folder / "x.npz").write_bytes(content())
+    if status == 0:  # raw data are tensors of the right number of values
+        assert convert(capsys)[0] == 0
+        return
+
+    found = refused(capsys, folder)
+
+    assert found[0] == status, found[1]
+    assert sentence in found[1]
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "joblib", "pt"])
+def test_a_file_that_can_run_code_is_not_read_unless_its_format_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    (folder / f"net.{suffix}").write_bytes(b"\x80\x04cos\nsystem\n.")
+
+    found = refused(capsys, folder, f"net.{suffix}")
+
+    assert found[0] == 2
+    assert "can run code" in found[1]
