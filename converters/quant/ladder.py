@@ -17,6 +17,9 @@ MAX_FLOAT_SHARE: Final = 0.5
 MAX_BISECTIONS: Final = 3
 """Tries spent on leaving fewer layers float than the first number that was enough."""
 
+CLOSE_DROPS: Final = 0.02
+"""Drops that differ by less are equal: evaluation sets are small. Noise decides then."""
+
 TOLERANCE: Final = 1e-9
 """Against binary fractions: a drop of exactly the budget is within it."""
 
@@ -117,8 +120,7 @@ def climb(
 ) -> Climb:
     """Try rungs until one is within budget.
 
-    Of the rungs that choose scales, the one with the least noise is what later rungs build
-    on. Then layers are left float: their number doubles until it is enough, and is halved
+    Of the rungs that choose scales, the best one is what later rungs build on. Then layers are left float: their number doubles until it is enough, and is halved
     back towards the smallest that is.
 
     Args:
@@ -150,7 +152,8 @@ def climb(
     equalizable = options.can_equalize and not start.equalized
     if equalizable and passes(replace(_best(done).rung, equalized=True)):
         return done
-    base = _best(done).rung
+    # With few wild layers left the correction only helps, and it costs nothing at run time.
+    base = replace(_best(done).rung, corrected=True)
     if options.heads:
         tail = tuple(sorted({*base.keep_float, *options.heads}))
         if passes(replace(base, keep_float=tail)):
@@ -168,8 +171,14 @@ def is_within(drop: float, max_drop: float) -> bool:
 
 
 def _best(done: Climb) -> Attempt:
-    """Return the attempt with the least noise; of equals the one with the smaller drop."""
-    return min(done.attempts, key=lambda tried: (tried.noise, tried.drop))
+    """Return the attempt with the least noise among those whose drop is about the smallest.
+
+    Noise alone misleads where a model is broken: then biases make up for wild layers, and
+    the figures can get far worse while the noise gets a little better.
+    """
+    smallest = min(tried.drop for tried in done.attempts)
+    close = [tried for tried in done.attempts if tried.drop <= smallest + CLOSE_DROPS]
+    return min(close, key=lambda tried: (tried.noise, tried.drop))
 
 
 def _leave_float(

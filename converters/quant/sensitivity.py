@@ -4,15 +4,16 @@ One pass: groups of neighbouring layers are measured first, and only groups that
 taken apart. What lies before a group is not computed again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from converters.arrays import Array, Feeds
-from converters.graph import Graph
+from converters.graph import Graph, Node
 from converters.quant.noise import answers, head_tensors, mean_noise, with_outputs
 from converters.quant.observe import Range
 from converters.quant.operators import WEIGHTED, multiply_accumulates
+from converters.quant.plan import QuantPlan
 from converters.quant.planner import plan_quantization
 from converters.quant.write_onnx import insert_pairs
 from converters.segments import slices
@@ -64,8 +65,9 @@ def rank_layers(
         raise ConversionError("there is no sample to rank layers on")
     heads = head_tensors(graph)
     expected = answers(with_outputs(graph, heads), samples)
-    layers = _quantizable(graph, ranges)
-    scan = _Scan(graph, ranges, heads, expected)
+    plan = plan_quantization(graph, ranges)
+    layers = tuple(n.name for n in graph.nodes if _is_layer(n) and n.name in plan.quantized)
+    scan = _Scan(graph, plan, heads, expected)
     groups = [layers[i : i + GROUP] for i in range(0, len(layers), GROUP)]
     coarse = dict(zip(groups, scan.measure(groups, samples), strict=True))
     close = _worth_a_look(coarse)
@@ -100,13 +102,32 @@ def by_worth(ranking: Sequence[Sensitivity]) -> tuple[str, ...]:
     return tuple(sorted(worth, key=lambda name: (-worth[name], name)))
 
 
-def _quantizable(graph: Graph, ranges: Mapping[str, Range]) -> tuple[str, ...]:
-    chosen = plan_quantization(graph, ranges).quantized
-    return tuple(
-        node.name
+def alone(graph: Graph, plan: QuantPlan, layers: Iterable[str]) -> QuantPlan:
+    """Return the part of ``plan`` that has only ``layers`` in integers, on the same grids.
+
+    What they feed alone, such as the sigmoid and product of a SiLU, belongs to them. A
+    Concat or sum with other tensors does not: their noise is not these layers'.
+    """
+    chosen = set(layers)
+    made: set[str] = set()
+    for node in graph.nodes:
+        data = [name for name in node.inputs if name and name not in graph.constants]
+        follows = not _is_layer(node) and data and all(name in made for name in data)
+        if node.name in plan.quantized and (node.name in chosen or follows):
+            chosen.add(node.name)
+            made.update(node.outputs)
+    touched = {
+        name
         for node in graph.nodes
-        if node.op in WEIGHTED and not node.domain and node.name in chosen
-    )
+        if node.name in chosen
+        for name in (*node.inputs, *node.outputs)
+    }
+    grids = {name: grid for name, grid in plan.tensors.items() if name in touched}
+    return replace(plan, quantized=frozenset(chosen), tensors=grids)
+
+
+def _is_layer(node: Node) -> bool:
+    return node.op in WEIGHTED and not node.domain
 
 
 def _worth_a_look(coarse: Mapping[tuple[str, ...], float]) -> frozenset[tuple[str, ...]]:
@@ -127,7 +148,7 @@ class _Scan:
     """Measures the noise of groups of layers, computing only what follows them."""
 
     graph: Graph
-    ranges: Mapping[str, Range]
+    plan: QuantPlan
     heads: tuple[str, ...]
     expected: Sequence[Mapping[str, Array]]
 
@@ -157,7 +178,7 @@ class _Scan:
 
     def _noise(self, group: tuple[str, ...], alive: Sequence[Feeds], done: int) -> float:
         rest = self._from(done)
-        plan = plan_quantization(self.graph, self.ranges, only=group)
+        plan = alone(self.graph, self.plan, group)
         found = answers(insert_pairs(rest, plan), [_fed(rest, sample) for sample in alive])
         expected = [{name: want[name] for name in rest.outputs} for want in self.expected]
         return mean_noise(expected, found) * len(rest.outputs) / len(self.heads)
