@@ -78,6 +78,9 @@ INTEGER_FORMS: Final[Mapping[str, IntegerForm]] = {
 WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Layers with constant weights: nearly all the arithmetic of a network."""
 
+RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN"})
+"""Layers whose weights may be stored smaller, while their activations stay float."""
+
 SAME_GRID: Final = frozenset(n for n, f in INTEGER_FORMS.items() if f.rule == "same")
 """Output values lie within the input's range, and TFLite's kernels demand equal grids."""
 
@@ -120,10 +123,15 @@ def gridded_inputs(node: Node) -> tuple[str, ...]:
 
 def multiply_accumulates(graph: Graph, node: Node) -> int:
     """Return how many multiply-accumulates ``node`` takes for one inference."""
-    if node.domain or node.op not in WEIGHTED:
+    if node.domain or node.op not in WEIGHTED | RECURRENT:
         return 0
-    if not all(graph.has_type(name) for name in (*node.inputs[:2], node.outputs[0])):
+    # Of a recurrent layer both matrices count, and no output, for any may be left out.
+    known = node.inputs[:3] if node.op in RECURRENT else (*node.inputs[:2], node.outputs[0])
+    if not all(graph.has_type(name) for name in known):
         return 0
+    if node.op in RECURRENT:
+        steps_and_batch = elements(graph.shape(node.inputs[0])[:2])
+        return steps_and_batch * sum(elements(graph.shape(name)) for name in node.inputs[1:3])
     weights = graph.shape(node.inputs[1])
     if node.op == "Conv":
         return elements(graph.shape(node.outputs[0])) * elements(weights[1:])

@@ -186,9 +186,13 @@ class Lowering:
                 node=name, operator="weights", reason="values are too large for float16"
             )
         half = self._model.constant(name, array.astype(np.float16))
-        result = self.temporary(array.shape, identity(array.ndim))
-        self.emit("DEQUANTIZE", [half], result, ("DequantizeOptions", {}), version=3)
-        return result.tensor
+
+        def full() -> Value:
+            result = self.temporary(array.shape, identity(array.ndim))
+            self.emit("DEQUANTIZE", [half], result, ("DequantizeOptions", {}), version=3)
+            return result
+
+        return self._cached(("half", half), full).tensor
 
     def _check_dtype(self, name: str, dtype: np.dtype[np.generic]) -> None:
         if dtype not in _STORABLE:

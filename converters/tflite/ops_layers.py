@@ -41,7 +41,9 @@ def lower_conv(lowering: Lowering, node: Node) -> None:
     else:
         # [outputs, inputs, height, width] -> [outputs, height, width, inputs]
         code, order, channel_axis = "CONV_2D", (0, 2, 3, 1), 0
-    weight = store_weights(lowering, node, weights.transpose(order), channel_axis)
+    stored = weights.transpose(order)
+    # Hybrid kernels know no groups.
+    weight = store_weights(lowering, node, stored, channel_axis, hybrid=group == 1)
     bias = store_bias(lowering, node, weights.shape[0])
     result, activation = lowering.result(node, NHWC)
     fields: dict[str, Option] = {
@@ -106,7 +108,9 @@ def store_weights(
     if lowering.weights == "float16":
         return lowering.half_constant(name, floats)
     if hybrid and _is_hybrid(lowering, node, channel_axis):
-        return lowering.hybrid_constant(node, floats, weight_grid(floats, None, 1.0, channel_axis))
+        # tflite-runtime 2.14 answers zeros where a hybrid dense layer has a scale per row.
+        axis = None if floats.ndim == _MATRIX_RANK else channel_axis
+        return lowering.hybrid_constant(node, floats, weight_grid(floats, None, 1.0, axis))
     return lowering.raw_constant(name, floats)
 
 
