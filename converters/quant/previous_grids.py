@@ -13,6 +13,7 @@ from converters.onnx_format import read_model
 from converters.onnx_lifting import lift_and_bind
 from converters.quant.plan import GRID_BOUNDS, Grid, GridType
 from edgeops.bundle import opened
+from edgeops.contracts.scalars import Runtime
 from edgeops.errors import StorageError, TrustError, UsageError
 from edgeops.trust import file_sha256
 
@@ -48,9 +49,19 @@ def read_grids(bundle: Path) -> Mapping[str, Grid]:
             raise StorageError(f"{bundle}: {variant.file} is missing")
         if file_sha256(path) != variant.sha256:
             raise TrustError(f"{bundle}: {variant.file} is not the file of its manifest")
-        if variant.runtime == "onnx":
-            return _of_onnx(lift_and_bind(read_model(path)))
-        return _of_tflite(path)
+        return read_file(path, variant.runtime)
+
+
+def read_file(path: Path, runtime: Runtime) -> Mapping[str, Grid]:
+    """Return the int8 grid of every activation and weight of one model file.
+
+    Raises:
+        StorageError: The file cannot be read.
+        ConversionError: It is damaged.
+    """
+    if runtime == "onnx":
+        return _of_onnx(lift_and_bind(read_model(path)))
+    return _of_tflite(path)
 
 
 def _of_onnx(graph: Graph) -> dict[str, Grid]:
@@ -92,12 +103,12 @@ def _of_tflite(path: Path) -> dict[str, Grid]:
     for graph in file.graphs[:1]:
         names = {index: tensor.name for index, tensor in enumerate(graph.tensors)}
         for operator in graph.operators:
-            # The quantized form of a float input has no name of its own.
-            if operator.code == "QUANTIZE" and not names[operator.outputs[0]]:
+            # The quantized form of a float tensor has no name of its own.
+            if operator.code == "QUANTIZE" and graph.tensors[operator.inputs[0]].kind == "float32":
                 names[operator.outputs[0]] = names[operator.inputs[0]]
         for index, tensor in enumerate(graph.tensors):
             numbers = tensor.quantization
-            if tensor.kind != "int8" or numbers is None or not names[index]:
+            if tensor.kind != "int8" or numbers is None:
                 continue
             grid = _grid(
                 list(numbers.scale),

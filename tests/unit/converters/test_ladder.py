@@ -35,28 +35,31 @@ def test_rungs_come_in_the_order_of_their_cost() -> None:
         "auto",
         "minmax+bias",
         "minmax+equalized",
-        "minmax+2-float",
-        "minmax+1-float",
-        "minmax+2-float",
-        "minmax+4-float",
-        "minmax+8-float",
+        "minmax+bias+2-float",
+        "minmax+bias+1-float",
+        "minmax+bias+2-float",
+        "minmax+bias+4-float",
+        "minmax+bias+8-float",
     ]
     assert way.chosen is None
 
 
-def test_later_rungs_build_on_the_one_with_the_least_noise() -> None:
+def test_later_rungs_build_on_the_least_noise_among_equal_drops() -> None:
+    way = run(lambda _: 0.5, noise=lambda rung: 0.1 if rung.method == "auto" else 0.2)
+
+    assert way.attempts[2].rung == Rung("auto", corrected=True)
+    assert {attempt.rung.method for attempt in way.attempts[3:]} == {"auto"}
+
+
+def test_rung_that_costs_accuracy_is_not_built_on_whatever_its_noise() -> None:
     way = run(
-        lambda _: 0.5,
-        noise=lambda rung: 0.1 if rung.corrected and rung.method == "auto" else 0.2,
+        lambda rung: 0.9 if rung.equalized else 0.5,
+        noise=lambda rung: 0.1 if rung.equalized else 0.2,
+        options=Options(max_drop=0.01, can_equalize=True),
     )
 
-    assert way.attempts[2].rung == Rung("minmax", corrected=True)
-    assert {attempt.rung.corrected for attempt in way.attempts[3:]} == {False}
-
-    better = run(lambda _: 0.5, noise=lambda rung: 0.1 if rung.method == "auto" else 0.2)
-
-    assert better.attempts[2].rung == Rung("auto", corrected=True)
-    assert {attempt.rung.method for attempt in better.attempts[3:]} == {"auto"}
+    assert way.attempts[3].rung.equalized
+    assert not any(attempt.rung.equalized for attempt in way.attempts[4:])
 
 
 def test_number_of_float_layers_is_halved_back_to_the_smallest_that_is_enough() -> None:
