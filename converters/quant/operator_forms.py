@@ -56,7 +56,9 @@ def _resize(_: Graph, node: Node) -> str:
 
 
 def _pool(_: Graph, node: Node) -> str:
-    return "it also returns indices" if any(node.outputs[1:]) else ""
+    if any(node.outputs[1:]):
+        return "it also returns indices"
+    return "" if node.attributes.get("dilations", (1, 1)) in ((1, 1), (1,)) else "it is dilated"
 
 
 def _gather(graph: Graph, node: Node) -> str:

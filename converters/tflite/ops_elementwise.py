@@ -7,8 +7,17 @@ import numpy as np
 from converters.attributes import AttributeReader
 from converters.graph import Node
 from converters.quant.operators import clip_bounds
-from converters.tflite.layout import IMAGE_RANK, Perm, Value, identity
-from converters.tflite.lowering import FLOAT32, SUGGESTION, Lowering
+from converters.tflite.compose import (
+    FLOAT,
+    INT32,
+    NUMBERS,
+    broadcast_operand,
+    common_layout,
+    require_types,
+)
+from converters.tflite.layout import IMAGE_RANK, Value
+from converters.tflite.lowering import SUGGESTION, Lowering
+from converters.tflite.ops_logic import check_rank, lower_many
 from converters.tflite.schema import Option
 
 _BINARY: Final = {
@@ -18,6 +27,9 @@ _BINARY: Final = {
     "Div": ("DIV", "DivOptions"),
 }
 
+_OPERAND_TYPES: Final = {"Div": (FLOAT, INT32)}
+"""Where not all numbers will do."""
+
 _UNARY: Final = {
     "Relu": ("RELU", None),
     "Sigmoid": ("LOGISTIC", None),
@@ -25,8 +37,6 @@ _UNARY: Final = {
     "HardSwish": ("HARD_SWISH", "HardSwishOptions"),
     "Exp": ("EXP", "ExpOptions"),
     "Sqrt": ("SQRT", None),
-    "Neg": ("NEG", "NegOptions"),
-    "Abs": ("ABS", "AbsOptions"),
     "Log": ("LOG", None),
 }
 
@@ -34,22 +44,15 @@ _LEAKY_SLOPE: Final = 0.01
 _HARD_SIGMOID: Final = (0.2, 0.5)
 
 
-def _require_float(lowering: Lowering, node: Node) -> None:
-    for name in (*node.inputs, *node.outputs):
-        if name and lowering.graph.dtype(name) != FLOAT32:
-            raise node.refuse(
-                f"{lowering.graph.dtype(name)} arithmetic is not supported", SUGGESTION
-            )
-
-
 def lower_binary(lowering: Lowering, node: Node) -> None:
-    """Write Add, Sub, Mul and Div with broadcasting."""
+    """Write Add, Sub, Mul (float32, int32, int64) and Div (float32, int32) with broadcasting."""
     with AttributeReader(node):
         pass  # import lifts the attributes of old operator sets
-    _require_float(lowering, node)
+    require_types(lowering, node, _OPERAND_TYPES.get(node.op, NUMBERS))
+    check_rank(lowering, node)
     code, kind = _BINARY[node.op]
-    perm = _common_layout(lowering, node)
-    first, second = (_operand(lowering, node, i, perm) for i in (0, 1))
+    perm = common_layout(lowering, node)
+    first, second = (broadcast_operand(lowering, node, i, perm) for i in (0, 1))
     result, activation = lowering.result(node, perm)
     fields: dict[str, Option] = {"fusedActivationFunction": activation}
     if code in ("ADD", "SUB"):
@@ -58,52 +61,24 @@ def lower_binary(lowering: Lowering, node: Node) -> None:
 
 
 def lower_extreme(lowering: Lowering, node: Node) -> None:
-    """Write Min and Max of two tensors."""
+    """Write Min and Max of any number of tensors, in integers of two."""
+    if not lowering.is_integer(node):
+        lower_many(lowering, node)
+        return
     with AttributeReader(node):
         pass
-    _require_float(lowering, node)
-    if len(node.inputs) != 2:  # noqa: PLR2004 - TFLite's kernel takes two
-        raise node.refuse("only two inputs are supported", SUGGESTION)
-    perm = _common_layout(lowering, node)
-    first, second = (_operand(lowering, node, i, perm) for i in (0, 1))
+    perm = common_layout(lowering, node)
+    first, second = (broadcast_operand(lowering, node, i, perm) for i in (0, 1))
     result = lowering.named(node, node.outputs[0], perm)
     code = "MINIMUM" if node.op == "Min" else "MAXIMUM"
     lowering.emit(code, [first.tensor, second.tensor], result, ("MaximumMinimumOptions", {}))
-
-
-def _common_layout(lowering: Lowering, node: Node) -> Perm:
-    """Return the layout for a broadcast: that of a full-rank operand, else ONNX's own."""
-    rank = len(lowering.graph.shape(node.outputs[0]))
-    if rank > IMAGE_RANK:
-        raise node.refuse(f"arithmetic on {rank} axes is not supported", SUGGESTION)
-    moving = [name for name in node.inputs if not lowering.is_constant(name)]
-    full = [name for name in moving if len(lowering.graph.shape(name)) == rank]
-    # A computed operand with fewer axes aligns with the last ones, in ONNX's order.
-    return lowering.layout_of(full[0]) if full and full == moving else identity(rank)
-
-
-def _operand(lowering: Lowering, node: Node, index: int, perm: Perm) -> Value:
-    name = node.inputs[index]
-    rank = len(perm)
-    shape = lowering.graph.shape(name)
-    if lowering.is_constant(name):
-        array = lowering.graph.constants[name].reshape((1,) * (rank - len(shape)) + shape)
-        grid = lowering.grid(name) if lowering.is_integer(node) else None
-        return lowering.add_constant(name, array, perm, grid)
-    if len(shape) == rank:
-        return lowering.read(node, index, perm)
-    source = lowering.read_flat(node, index)
-    full = (1,) * (rank - len(shape)) + shape
-    result = lowering.temporary(full, identity(rank), source.dtype, source.grid)
-    lowering.emit_reshape(source, result)
-    return result
 
 
 def lower_unary(lowering: Lowering, node: Node) -> None:
     """Write an activation or function that takes one tensor."""
     with AttributeReader(node):
         pass
-    _require_float(lowering, node)
+    require_types(lowering, node)
     code, kind = _UNARY[node.op]
     source = lowering.read(node)
     result = lowering.named(node, node.outputs[0], source.perm)
@@ -114,7 +89,7 @@ def lower_leaky_relu(lowering: Lowering, node: Node) -> None:
     """Write LeakyRelu."""
     with AttributeReader(node) as attributes:
         alpha = attributes.number("alpha", _LEAKY_SLOPE)
-    _require_float(lowering, node)
+    require_types(lowering, node)
     source = lowering.read(node)
     result = lowering.named(node, node.outputs[0], source.perm)
     lowering.emit("LEAKY_RELU", [source.tensor], result, ("LeakyReluOptions", {"alpha": alpha}))
@@ -124,7 +99,7 @@ def lower_clip(lowering: Lowering, node: Node) -> None:
     """Write Clip as a ReLU where there is one, else as MINIMUM and MAXIMUM."""
     with AttributeReader(node):
         pass
-    _require_float(lowering, node)
+    require_types(lowering, node)
     bounds = clip_bounds(lowering.graph, node)
     if bounds is None:
         raise node.refuse("its bounds are not constant", SUGGESTION)
@@ -164,7 +139,7 @@ def lower_hard_sigmoid(lowering: Lowering, node: Node) -> None:
     with AttributeReader(node) as attributes:
         alpha = attributes.number("alpha", _HARD_SIGMOID[0])
         beta = attributes.number("beta", _HARD_SIGMOID[1])
-    _require_float(lowering, node)
+    require_types(lowering, node)
     source = lowering.read(node)
     for code, number in (("MUL", alpha), ("ADD", beta)):
         target = lowering.temporary(source.shape, source.perm)
@@ -182,7 +157,7 @@ def lower_softmax(lowering: Lowering, node: Node) -> None:
     rank = len(lowering.graph.shape(node.inputs[0]))
     with AttributeReader(node) as attributes:
         axis = attributes.integer("axis", -1) % rank
-    _require_float(lowering, node)
+    require_types(lowering, node)
     if rank > IMAGE_RANK:
         raise node.refuse(f"softmax on {rank} axes is not supported", SUGGESTION)
     perm = lowering.layout_of(node.inputs[0])

@@ -94,6 +94,8 @@ def _finish(
 ) -> Value:
     result = output(lowering, node, source.perm if keep else None)
     if not axes:
+        if source.grid != result.grid:
+            raise node.refuse("a reduction over no axis has no integer form", SUGGESTION)
         lowering.emit_reshape(source, result)
         return result
     return reduce(lowering, code, source, axes, result, keep=keep)
