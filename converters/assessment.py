@@ -211,7 +211,7 @@ def _slices(
 
 def _classes(task: Task, answers: Answers, reference: Sequence[Result]) -> tuple[Group, ...]:
     if task.type == "detection":
-        return _object_classes(answers)
+        return _object_classes(answers, reference)
     if task.type not in {"classification", "keyword"}:
         return ()
     if all(truth.label for truth in answers.truths):
@@ -237,8 +237,12 @@ def _classes(task: Task, answers: Answers, reference: Sequence[Result]) -> tuple
     return _shares("agreement", [(want, have == want) for want, have in pairs])
 
 
-def _object_classes(answers: Answers) -> tuple[Group, ...]:
+def _object_classes(answers: Answers, reference: Sequence[Result]) -> tuple[Group, ...]:
+    """Return how many labelled objects are found; of the original's where none is labelled."""
     wanted = [truth.objects for truth in answers.truths]
+    if not any(wanted):
+        its = found_objects(answers.results, [result.objects for result in reference])
+        return _shares("agreement", [(label, hit) for _, label, hit in its]) if reference else ()
     rows = found_objects(answers.results, wanted)
     precision = metrics.class_precisions(answers.results, answers.truths)
     return tuple(

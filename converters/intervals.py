@@ -91,9 +91,15 @@ def bootstrap(estimators: Sequence[Estimator], samples: int, seed: int = SEED) -
 
 
 def spread(figures: Numbers) -> Interval | None:
-    """Return the middle 95 % of resampled figures; ``None`` where fewer than half exist."""
+    """Return the middle 95 % of resampled figures.
+
+    ``None`` where fewer than half exist, and where all are equal: a sample without a single
+    exception tells nothing about how rare exceptions are.
+    """
     known = figures[np.isfinite(figures)]
     if known.size * 2 < figures.size or not known.size:
         return None
     low, high = np.percentile(known, [2.5, 97.5])
+    if low == high:
+        return None
     return Interval(float(low), float(high))

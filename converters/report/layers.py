@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from converters.arrays import Feeds
-from converters.graph import Graph
+from converters.graph import Graph, prune_unused
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from converters.quant.plan import QuantPlan
@@ -17,8 +17,11 @@ from converters.report.contents import LayerError
 
 SAMPLES: Final = 4
 
-TAPPED_BYTES: Final = 64 << 20
+TAPPED_BYTES: Final = 48 << 20
 """Tensors watched in one run: bounds the memory, whatever the size of the model."""
+
+LARGE_BYTES: Final = 32 << 20
+"""Where all tensors of a sample are larger, two samples hold numbers enough."""
 
 
 def layer_errors(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> tuple[LayerError, ...]:
@@ -45,9 +48,10 @@ def layer_errors(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> tup
         for name in node.outputs
         if name in plan.tensors and name in made and graph.has_type(name)
     ]
+    count = SAMPLES if sum(_size(graph, name) for name in tensors) <= LARGE_BYTES else 2
     found: list[LayerError] = []
     for group in _groups(graph, tensors):
-        signal, error = _energies(graph, paired, group, samples[:SAMPLES])
+        signal, error = _energies(graph, paired, group, samples[:count])
         found += [
             LayerError(
                 tensor=name,
@@ -60,11 +64,15 @@ def layer_errors(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> tup
     return tuple(found)
 
 
+def _size(graph: Graph, tensor: str) -> int:
+    return prod(graph.shape(tensor)) * graph.dtype(tensor).itemsize
+
+
 def _groups(graph: Graph, tensors: Sequence[str]) -> Iterator[list[str]]:
     group: list[str] = []
     size = 0
     for name in tensors:
-        need = prod(graph.shape(name)) * graph.dtype(name).itemsize
+        need = _size(graph, name)
         if group and size + need > TAPPED_BYTES:
             yield group
             group, size = [], 0
@@ -78,8 +86,10 @@ def _energies(
     graph: Graph, paired: Graph, tensors: Sequence[str], samples: Sequence[Feeds]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return signal and error energy of each tensor, summed over the samples."""
-    exact = OrtModel(serialize(replace(graph, outputs=tuple(tensors))), optimize=False)
-    rounded = OrtModel(serialize(replace(paired, outputs=tuple(tensors))), optimize=False)
+    exact, rounded = (
+        OrtModel(serialize(prune_unused(replace(part, outputs=tuple(tensors)))), optimize=False)
+        for part in (graph, paired)
+    )
     signal = dict.fromkeys(tensors, 0.0)
     error = dict.fromkeys(tensors, 0.0)
     for feeds in samples:

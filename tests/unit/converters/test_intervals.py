@@ -74,7 +74,8 @@ def test_resamples_are_the_same_for_the_same_seed_and_bounded() -> None:
 
 def test_an_interval_needs_resamples_in_which_the_figure_exists() -> None:
     assert spread(np.asarray([np.nan, np.nan, 0.5])) is None
-    assert spread(np.asarray([0.5, 0.5, np.nan])) is not None
+    assert spread(np.asarray([0.5, 0.6, np.nan])) is not None
+    assert spread(np.asarray([1.0, 1.0, 1.0])) is None
 
 
 def simulated(
