@@ -29,6 +29,7 @@ FEWEST: Final = 16
 SHUFFLED: Final = 1024
 """So many samples are in memory at a time, to be put in another order."""
 LARGEST_STEP: Final = 1.0
+SMALLEST_ENERGY: Final = 1e-30
 TOLERANCE: Final = 1e-3
 """Relative; what PyTorch and ONNX Runtime may differ by before training starts."""
 
@@ -101,7 +102,7 @@ class _Trainer:
         ][:SHUFFLED]
         wanted = self._wanted(self._held_out)
         self._energy: dict[str, float] = {
-            name: max(float(value.pow(2).mean()), np.finfo(np.float32).tiny)
+            name: max(float(value.pow(2).mean()), SMALLEST_ENERGY)
             for name, value in wanted.items()
         }
 

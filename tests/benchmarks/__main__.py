@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks [NAME…]
 
-Names: startup memory pipeline ingest inference scoreboard.
+Names: startup memory pipeline ingest inference scoreboard pruning.
 
 Figures are ratios against a bare loop or a peer in the same run; nothing is asserted.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.machine import describe
 
 HERE = Path(__file__).parent
-NAMES = ("startup", "memory", "pipeline", "ingest", "inference", "scoreboard")
+NAMES = ("startup", "memory", "pipeline", "ingest", "inference", "scoreboard", "pruning")
 LIBRARIES = ("numpy", "onnxruntime", "ai-edge-litert", "opencv-python-headless", "paho-mqtt")
 
 
