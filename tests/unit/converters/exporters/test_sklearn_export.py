@@ -203,7 +203,7 @@ def test_a_pickle_is_named_as_one(tmp_path: Path) -> None:
 def test_a_damaged_pickle_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.joblib").write_bytes(content)
 
-    with pytest.raises((ConversionError, UsageError), match="cannot be loaded|expected a scikit"):
+    with pytest.raises((ConversionError, UsageError), match=r"cannot be loaded|expected a scikit"):
         export_sklearn(Request(kind="sklearn", spec="m.joblib", folder=str(tmp_path)))
 
 

@@ -2,7 +2,7 @@
 # ruff: noqa: E402 - what follows the skips needs the libraries
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -23,6 +23,8 @@ from converters.importing.importer import import_model
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from edgeops.errors import ConversionError, UsageError
+
+Booster: TypeAlias = Any  # of either library
 
 FEATURES = 6
 ROUNDS = 5
@@ -59,7 +61,7 @@ def assert_same_answers(exported: Exported, said: Floats) -> None:
         assert found.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def train_xgboost(objective: str, **options: object) -> Any:
+def train_xgboost(objective: str, **options: object) -> Booster:
     x, values = table()
     if objective.startswith("multi"):
         options["num_class"] = CLASSES
@@ -67,7 +69,7 @@ def train_xgboost(objective: str, **options: object) -> Any:
     return xgboost.train({"objective": objective, "nthread": 1, **options}, data, ROUNDS)
 
 
-def train_lightgbm(objective: str, **options: object) -> Any:
+def train_lightgbm(objective: str, **options: object) -> Booster:
     x, values = table()
     if objective == "multiclass":
         options["num_class"] = CLASSES
