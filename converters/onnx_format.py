@@ -58,7 +58,7 @@ def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ConversionError(f"{path}: external data cannot be read: {error}") from error
-    return _encode(model)
+    return encode(model)
 
 
 def _check_external(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> None:
@@ -94,7 +94,7 @@ def decode(data: bytes, place: str) -> onnx.ModelProto:
     return model
 
 
-def _encode(model: onnx.ModelProto) -> bytes:
+def encode(model: onnx.ModelProto) -> bytes:
     """Serialise with a fixed order, so that the same graph gives the same bytes."""
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -111,7 +111,7 @@ def to_graph(model: onnx.ModelProto) -> Graph:
         ConversionError: A tensor is damaged or of an unknown type.
         UnsupportedModelError: An attribute is of a kind that we do not handle.
     """
-    constants = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
+    constants = {tensor.name: array_of(tensor) for tensor in model.graph.initializer}
     if model.graph.sparse_initializer:
         raise ConversionError("sparse initializers are not supported: store them dense")
     inputs = tuple(v.name for v in model.graph.input if v.name not in constants)
@@ -144,7 +144,8 @@ def to_graph(model: onnx.ModelProto) -> Graph:
     )
 
 
-def _array(tensor: onnx.TensorProto) -> Array:
+def array_of(tensor: onnx.TensorProto) -> Array:
+    """Return the values of an ONNX tensor; raises ``ConversionError`` where they are damaged."""
     try:
         value: Array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
@@ -159,7 +160,7 @@ _ATTRIBUTE_READERS: Final[dict[int, Callable[[onnx.AttributeProto], Attribute]]]
     onnx.AttributeProto.INTS: lambda a: tuple(int(value) for value in a.ints),
     onnx.AttributeProto.FLOATS: lambda a: tuple(float(value) for value in a.floats),
     onnx.AttributeProto.STRINGS: lambda a: tuple(_text(value) for value in a.strings),
-    onnx.AttributeProto.TENSOR: lambda a: _array(a.t),
+    onnx.AttributeProto.TENSOR: lambda a: array_of(a.t),
 }
 
 
@@ -250,7 +251,7 @@ def _value_info(graph: Graph, name: str) -> onnx.ValueInfoProto:
 
 def serialize(graph: Graph) -> bytes:
     """Return ``graph`` as an ONNX file; the same graph gives the same bytes."""
-    return _encode(_to_model(graph))
+    return encode(_to_model(graph))
 
 
 def infer_types(graph: Graph) -> Graph:

@@ -21,6 +21,7 @@ from converters.onnx_format import (
     IR_VERSION,
     TARGET_OPSET,
     decode,
+    encode,
     first_line,
     infer_types,
     to_graph,
@@ -32,6 +33,9 @@ OLDEST_OPSET: Final = 13
 NEWEST_OPSET: Final = 26
 """The last one that the hub's runtime knows; a model of a later one is relabelled if its
 operators take the same inputs and attributes there."""
+
+NEWEST_IR_VERSION: Final = 10
+"""Container version that every ONNX Runtime since 1.18 reads."""
 
 _CONVERTER_ERRORS: Final = (
     onnx.checker.ValidationError,
@@ -66,12 +70,7 @@ def _lift_and_bind(
 ) -> Graph:
     model = _inline_functions(model)
     _complete_outputs(model)
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        raise ConversionError(f"the model is not valid ONNX: {first_line(error)}") from error
+    check(model)
     _refuse_subgraphs(model)
     _name_nodes(model)
     model = _lift(model)
@@ -89,6 +88,39 @@ def _refuse_subgraphs(model: onnx.ModelProto) -> None:
                 reason="control flow (a graph inside a node) is not supported",
                 suggestion="export the branch that inference takes",
             )
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Refuse what ONNX's own checker refuses; raises ``ConversionError``."""
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise ConversionError("the model is damaged: a name in it is no text") from error
+        raise ConversionError(f"the model is not valid ONNX: {first_line(error)}") from error
+
+
+def modernised(data: bytes) -> bytes:
+    """Return the file with named nodes and an operator set that today's tools know.
+
+    Inputs, outputs and weights stay as they are; a model between the oldest and the newest
+    known operator set keeps its own.
+
+    Raises:
+        ConversionError: The model is invalid or cannot be lifted.
+    """
+    model = decode(data, "model")
+    _complete_outputs(model)
+    check(model)
+    _name_nodes(model)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    opset = versions.get("", versions.get("ai.onnx", 0))
+    if opset and not OLDEST_OPSET <= opset <= TARGET_OPSET:
+        _refuse_subgraphs(model)
+        model = _lift(model)
+        _name_nodes(model)
+    model.ir_version = min(max(model.ir_version, IR_VERSION), NEWEST_IR_VERSION)
+    return encode(model)
 
 
 def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ up a telemetry host and write a device identifier.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -14,6 +15,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from converters.arrays import Array
 from edgeops.errors import ConversionError
+
+_PLACE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z]))?"
+)
 
 _FAILURES = (
     ort_errors.Fail,
@@ -87,4 +92,6 @@ class OrtModel:
 
 
 def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """Return the reason alone: the library puts its own source line and function before it."""
+    words = " ".join(str(error).split())
+    return _PLACE.sub("", words)[:300]

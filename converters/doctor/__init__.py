@@ -1,0 +1,1 @@
+"""What is wrong with a model file, why it matters, and how to repair it."""
