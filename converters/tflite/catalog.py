@@ -140,6 +140,11 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "Xor": ops_logic.lower_logic,
 }
 
+AT_IMPORT: Final = frozenset(
+    {"BatchNormalization", "Constant", "ConstantOfShape", "Dropout", "Range", "Shape", "Size"}
+)
+"""Operators that import folds or rewrites, so that no handler meets them."""
+
 
 def unsupported(graph: Graph, plan: QuantPlan | None = None) -> tuple[UnsupportedModelError, ...]:
     """Return every node of ``graph`` that has no TFLite form, each with reason and suggestion.
