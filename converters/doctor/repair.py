@@ -15,10 +15,10 @@ from converters.importing.gate import compare, require_equal
 from converters.importing.origin import Reference
 from converters.importing.tflite.file import FileGraph, TfliteFile
 from converters.importing.tflite.reference import TfliteReference
-from converters.importing.tflite.rewrite import TfliteRewriter
 from converters.importing.tflite.trial import try_out
 from converters.onnx_lifting import modernised
 from converters.ort import OrtModel
+from converters.tflite.rewriter import TfliteRewriter
 from edgeops.durable import write_atomic
 from edgeops.errors import ConversionError, UsageError
 

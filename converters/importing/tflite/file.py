@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from converters.arrays import Array, as_ints
 from converters.importing.tflite.flat import FlatFile, Table
 from converters.importing.tflite.options import OPTIONS, read_options
+from converters.tflite.schema_names import OPERATORS, OPTIONS_TABLES, TENSOR_TYPES
 from edgeops.errors import ConversionError, UnsupportedModelError
 
 MODEL_VERSION: Final = 3
@@ -19,16 +19,6 @@ MAX_RANK: Final = 8
 MAX_ELEMENTS: Final = 2**31 - 1
 LEFT_OUT: Final = -1
 
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {v: k for k, v in sorted(vars(enumeration).items()) if isinstance(v, int)}
-
-
-OPERATORS: Final[Mapping[int, str]] = _names(schema.BuiltinOperator)
-TENSOR_TYPES: Final[Mapping[int, str]] = {
-    number: name.lower() for number, name in _names(schema.TensorType).items()
-}
-_OPTIONS_TYPES: Final[Mapping[int, str]] = _names(schema.BuiltinOptions)
 
 _DTYPES: Final[Mapping[str, np.dtype[np.generic]]] = {
     "float32": np.dtype(np.float32),
@@ -300,7 +290,7 @@ def _operator(
     table.skim(5, 7, item_size=1)
     table.skim(8)
     known = OPTIONS.get(code)
-    stated = _OPTIONS_TYPES.get(table.whole(3, "uint8"), "")
+    stated = OPTIONS_TABLES.get(table.whole(3, "uint8"), "")
     if stated in _WITH_VECTOR and (other := table.table(4)) is not None:
         other.skim(0)
     # A table of another kind is ignored, as the runtimes do.

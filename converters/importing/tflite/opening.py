@@ -11,10 +11,10 @@ from converters.importing.origin import Origin
 from converters.importing.tflite.catalog import import_tflite
 from converters.importing.tflite.file import LEFT_OUT, TfliteFile, parse_tflite
 from converters.importing.tflite.reference import TfliteReference
-from converters.importing.tflite.rewrite import TfliteRewriter
 from converters.importing.tflite.trial import try_out
 from converters.importing.tflite.weights import QUANTIZED_KINDS, hybrid_operators, real_values
 from converters.onnx_format import MAX_MODEL_BYTES, serialize
+from converters.tflite.rewriter import TfliteRewriter
 from edgeops.errors import ConversionError, StorageError
 from edgeops.trust import file_sha256
 

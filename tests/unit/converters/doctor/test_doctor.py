@@ -16,10 +16,10 @@ from converters.doctor.findings import RULES, table
 from converters.doctor.repair import repair
 from converters.importing.importer import import_model
 from converters.importing.tflite.file import parse_tflite
-from converters.importing.tflite.rewrite import TfliteRewriter
 from converters.importing.tflite.trial import try_out
 from converters.quant.plan import Grid
 from converters.tflite.catalog import lower_to_tflite
+from converters.tflite.rewriter import TfliteRewriter
 from converters.tflite.schema import FlatModel
 from edgeops.cli import main
 from edgeops.errors import ConversionError, StorageError, UsageError

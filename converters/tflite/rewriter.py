@@ -8,13 +8,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.arrays import Array
-from converters.importing.tflite.file import IDENTIFIER
-from converters.tflite.schema import DATA_ALIGNMENT
+from converters.tflite.schema import FILE_IDENTIFIER, AlignedBuilder
 from edgeops.errors import ConversionError
 
 _SERVING: Final = "serving_default"
@@ -24,14 +22,6 @@ _TYPES: Final[Mapping[np.dtype[np.generic], int]] = {
 }
 _UNREADABLE: Final = (struct.error, ValueError, IndexError, TypeError, OverflowError)
 """What the generated reader raises on bytes that are no FlatBuffer."""
-
-
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # untyped base class
-    """A builder that puts constants on the offsets that the schema demands."""
-
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803 - the library's names
-        wanted = max(alignment, DATA_ALIGNMENT) if elemSize == 1 else alignment
-        return int(super().StartVector(elemSize, numElems, wanted))
 
 
 class TfliteRewriter:
@@ -93,9 +83,9 @@ class TfliteRewriter:
         for index, buffer in enumerate(self._model.buffers):
             if index not in used:
                 buffer.data = None  # what was replaced
-        builder = _AlignedBuilder(1 << 16)
+        builder = AlignedBuilder(1 << 16)
         try:
-            builder.Finish(self._model.Pack(builder), IDENTIFIER)
+            builder.Finish(self._model.Pack(builder), FILE_IDENTIFIER)
         except _UNREADABLE as error:
             raise ConversionError("the TFLite file is damaged: it cannot be rewritten") from error
         return bytes(builder.Output())
