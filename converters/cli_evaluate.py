@@ -41,6 +41,11 @@ def evaluate(
     runtime: Annotated[AskedRuntime, typer.Option(help="Variant's runtime.")] = "auto",
     precision: Annotated[AskedPrecision, typer.Option(help="Variant's precision.")] = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="The data are tensors.")] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Fit module:factory anew on all parts of the data but one, K times."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --folds: which row falls where.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Run every sample through the processing that devices run, and print figures.
@@ -48,6 +53,9 @@ def evaluate(
     Figures carry 95 % confidence intervals. With --against, both models answer the same samples
     (labelled or not), and classes or slices that lose more than the rest are named.
     """
+    if folds is not None:
+        _folds(str(source), data, folds=folds, metric=metric, seed=seed, recipe=recipe, json=json)
+        return
     from converters.judging import Source, judge  # noqa: PLC0415 - heavy
     from converters.judging_table import lines  # noqa: PLC0415
 
@@ -68,6 +76,24 @@ def evaluate(
         print(jsonlib.dumps(found.record(), sort_keys=True))
         return
     print("\n".join(lines(found)))
+
+
+def _folds(
+    spec: str,
+    data: Path,
+    *,
+    folds: int,
+    metric: str | None,
+    seed: int,
+    recipe: Path | None,
+    json: bool,
+) -> None:
+    from converters.crossval import cross_validate_code  # noqa: PLC0415 - heavy
+
+    found = cross_validate_code(
+        spec, Path(), data=data, folds=folds, metric=metric, seed=seed, recipe=recipe
+    )
+    print(jsonlib.dumps(found.record(), sort_keys=True) if json else "\n".join(found.lines()))
 
 
 if __name__ == "__main__":
