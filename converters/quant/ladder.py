@@ -39,6 +39,7 @@ class Rung:
         keep_float: Layers that stay float.
         equalized: Whether channels of neighbouring layers are scaled alike first.
         corrected: Whether biases make up for the mean error of their layer.
+        rounded: Whether weights are rounded to fit their inputs, not to the nearest step.
         precision: Other than int8 for the rungs at the end.
     """
 
@@ -46,6 +47,7 @@ class Rung:
     keep_float: tuple[str, ...] = ()
     equalized: bool = False
     corrected: bool = False
+    rounded: bool = False
     precision: Precision = "int8"
 
     @property
@@ -56,6 +58,8 @@ class Rung:
         parts = [self.method if self.precision == "int8" else f"{self.precision}:{self.method}"]
         if self.equalized:
             parts.append("equalized")
+        if self.rounded:
+            parts.append("rounded")
         if self.corrected:
             parts.append("bias")
         if self.keep_float:
@@ -120,8 +124,9 @@ def climb(
 ) -> Climb:
     """Try rungs until one is within budget.
 
-    Of the rungs that choose scales, the best one is what later rungs build on. Then layers are left float: their number doubles until it is enough, and is halved
-    back towards the smallest that is.
+    Of the rungs without float layers, the best one is what later rungs build on. Then layers
+    are left float: their number doubles until it is enough, and is halved back towards the
+    smallest that is.
 
     Args:
         attempt: Tries a rung.
@@ -143,17 +148,18 @@ def climb(
         keep_float=options.keep_float,
         equalized=options.equalize_first and options.can_equalize,
     )
-    if passes(start):
+    cheap: list[Callable[[Rung], Rung]] = [
+        lambda best: replace(best, corrected=True),
+        lambda best: replace(best, corrected=True, rounded=True),
+    ]
+    if options.method == "auto":
+        cheap.insert(0, lambda best: replace(best, method="auto"))
+    if options.can_equalize and not start.equalized:
+        cheap.append(lambda best: replace(best, equalized=True))
+    if passes(start) or any(passes(improve(_best(done).rung)) for improve in cheap):
         return done
-    if options.method == "auto" and passes(replace(start, method="auto")):
-        return done
-    if passes(replace(_best(done).rung, corrected=True)):
-        return done
-    equalizable = options.can_equalize and not start.equalized
-    if equalizable and passes(replace(_best(done).rung, equalized=True)):
-        return done
-    # With few wild layers left the correction only helps, and it costs nothing at run time.
-    base = replace(_best(done).rung, corrected=True)
+    # With few wild layers left both corrections only help, and cost nothing at run time.
+    base = replace(_best(done).rung, corrected=True, rounded=True)
     if options.heads:
         tail = tuple(sorted({*base.keep_float, *options.heads}))
         if passes(replace(base, keep_float=tail)):

@@ -1,7 +1,7 @@
 """From a rung of the ladder to a graph and its plan: calibrated, equalized, corrected."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from converters.arrays import Array
@@ -15,6 +15,7 @@ from converters.quant.observe import Range
 from converters.quant.operators import WEIGHTED
 from converters.quant.plan import Grid, QuantPlan
 from converters.quant.planner import plan_quantization
+from converters.quant.rounding import round_weights
 from converters.quant.scale_reuse import keep_ranges, keep_weights
 from converters.quant.sensitivity import Sensitivity, rank_layers
 from converters.quant.stability import Instability, most_unstable
@@ -48,6 +49,7 @@ class RungPlans:
         per_channel: Whether weights may have one scale per channel.
         previous: Grids of an earlier release, to be kept where they fit.
         integer_tail: Whether what follows the last layer is integer too.
+        reduce_range: Whether weights leave out their highest bit.
 
     Raises:
         ConversionError: There is no sample, or a tensor takes values that are no numbers.
@@ -61,17 +63,20 @@ class RungPlans:
         per_channel: bool = True,
         previous: Mapping[str, Grid] | None = None,
         integer_tail: bool = False,
+        reduce_range: bool = False,
     ) -> None:
         self._graph = graph
         self._samples = samples
         self._per_channel = per_channel
         self._integer_tail = integer_tail
+        self._reduce_range = reduce_range
         self._previous = previous or {}
         self._pairs = find_pairs(graph)
         self._calibrators = {False: Calibrator(graph, samples)}
         self._graphs = {False: graph}
         self._heads = head_tensors(graph)
         self._expected: list[dict[str, Array]] = []
+        self._weights: dict[Rung, dict[str, Array]] = {}
 
     @property
     def can_equalize(self) -> bool:
@@ -94,10 +99,13 @@ class RungPlans:
         graph = self._equalized(equalized=rung.equalized)
         ranges = self._ranges(rung)
         plan = self._quantized(graph, ranges, rung)
+        if rung.rounded and plan.activations == "int8":
+            graph = self._rounded(graph, ranges, rung, plan)
+            plan = self._on_own_grids(graph, ranges, rung, plan)
         if rung.corrected:
             feeds = self._calibrators[rung.equalized].feeds()
             graph = correct_biases(graph, plan, feeds).graph
-            plan = self._quantized(graph, ranges, rung)
+            plan = self._on_own_grids(graph, ranges, rung, plan)
         noise = self._noise(graph, plan) if plan.activations == "int8" else float("inf")
         return Planned(graph, plan, noise)
 
@@ -132,6 +140,25 @@ class RungPlans:
             return keep_ranges(ranges, self._previous, calibrator.histograms())
         return ranges
 
+    def _rounded(
+        self, graph: Graph, ranges: Mapping[str, Range], rung: Rung, plan: QuantPlan
+    ) -> Graph:
+        """Return ``graph`` with the integer layers' weights on their grids, rounded to fit."""
+        key = replace(rung, keep_float=())
+        if key not in self._weights:
+            whole = self._quantized(graph, ranges, key)
+            feeds = self._calibrators[rung.equalized].feeds()
+            self._weights[key] = round_weights(graph, whole, feeds)
+        used = {n.inputs[1] for n in graph.nodes if n.name in plan.quantized and n.op in WEIGHTED}
+        mine = {name: value for name, value in self._weights[key].items() if name in used}
+        return replace(graph, constants={**graph.constants, **mine})
+
+    def _on_own_grids(
+        self, graph: Graph, ranges: Mapping[str, Range], rung: Rung, plan: QuantPlan
+    ) -> QuantPlan:
+        """Return the plan of a changed graph with the weight grids of the unchanged one."""
+        return keep_weights(graph, self._quantized(graph, ranges, rung), plan.tensors)
+
     def _quantized(self, graph: Graph, ranges: Mapping[str, Range], rung: Rung) -> QuantPlan:
         plan = plan_quantization(
             graph,
@@ -140,6 +167,7 @@ class RungPlans:
             per_channel=self._per_channel,
             activations="int16" if rung.precision == "int16x8" else "int8",
             integer_tail=self._integer_tail,
+            reduce_range=self._reduce_range,
         )
         return keep_weights(graph, plan, self._previous)
 

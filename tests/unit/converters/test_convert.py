@@ -245,7 +245,7 @@ def test_budget_that_cannot_be_met_is_refused_and_leaves_the_report_alone(
     assert record["report"] == str(folder / "out" / "colours-1.2.3.report.html")
     attempts = record["attempts"]
     assert isinstance(attempts, list)
-    assert [attempt["rung"] for attempt in attempts] == ["minmax", "auto", "minmax+bias"]
+    assert [attempt["rung"] for attempt in attempts] == ["minmax", "auto", "minmax+bias", "minmax+rounded+bias"]
 
 
 def test_sensitive_layer_is_found_and_kept_float(

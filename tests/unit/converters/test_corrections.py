@@ -16,6 +16,7 @@ from converters.quant.ladder import Rung
 from converters.quant.noise import answers, head_tensors, mean_noise, watch_heads, with_outputs
 from converters.quant.observe import MinMax, Range
 from converters.quant.planner import plan_quantization
+from converters.quant.rounding import round_weights
 from converters.quant.rung_plans import RungPlans
 from converters.quant.stability import most_unstable
 from tests.unit.converters.nets import conv_net, feeds, floats, net, node
@@ -140,6 +141,40 @@ def test_correction_that_does_not_hold_on_other_samples_is_reverted() -> None:
     assert correct_biases(graph, plan, samples[:1]).graph is graph
 
 
+def test_rounding_that_fits_the_inputs_leaves_less_noise_than_the_nearest_steps() -> None:
+    """Neighbouring pixels are alike, which the nearest steps do not make use of."""
+    graph = import_model(conv_net())
+    smooth, unseen = [smoothed(seed) for seed in range(16)], [smoothed(s) for s in range(50, 58)]
+    plan = plan_quantization(graph, calibrate(graph, lambda: smooth).ranges)
+    grids = {name: grid for name, grid in plan.tensors.items() if grid.symmetric}
+    exact = {name: graph.constants[name] for name in grids}
+    nearest = {name: grids[name].dequantize(grids[name].quantize(exact[name])) for name in grids}
+
+    fitted = round_weights(graph, plan, smooth)
+
+    assert fitted.keys() == grids.keys()
+    for name, value in fitted.items():
+        back = grids[name].dequantize(grids[name].quantize(value))
+        assert back == pytest.approx(as_floats(value), rel=1e-6), "not on the grid"
+    heads = head_tensors(graph)
+    expected = answers(with_outputs(graph, heads), unseen)
+
+    def left(weights: dict[str, Array]) -> float:
+        changed = replace(graph, constants={**graph.constants, **weights})
+        return mean_noise(expected, answers(with_outputs(changed, heads), unseen))
+
+    assert left(fitted) < 0.6 * left(dict(nearest))
+    assert round_weights(graph, plan, smooth[:1]) == {}
+
+
+def smoothed(seed: int) -> Feeds:
+    """Return an image whose neighbouring pixels are alike."""
+    image = floats(seed, *SHAPE)
+    for axis in (2, 3):
+        image = image + np.roll(image, 1, axis) + np.roll(image, 2, axis)
+    return {"x": as_floats(image)}
+
+
 def mean_error(expected: list[dict[str, Array]], found: list[dict[str, Array]]) -> float:
     """Return the size of the mean error over all samples."""
     errors = [
@@ -179,7 +214,8 @@ def test_plans_of_all_rungs_are_made_from_one_model() -> None:
     assert equal.noise < plain.noise
     assert wide.plan.activations == "int16"
     assert plans.plan(Rung("minmax", ("last",))).plan.islands["last"]
-    assert plans.plan(Rung("auto", equalized=True, corrected=True)).noise < plain.noise
+    best = plans.plan(Rung("auto", equalized=True, corrected=True, rounded=True))
+    assert best.noise < 0.5 * plain.noise
 
 
 def watch(spans: list[tuple[float, float]]) -> MinMax:

@@ -34,12 +34,13 @@ def test_rungs_come_in_the_order_of_their_cost() -> None:
         "minmax",
         "auto",
         "minmax+bias",
+        "minmax+rounded+bias",
         "minmax+equalized",
-        "minmax+bias+2-float",
-        "minmax+bias+1-float",
-        "minmax+bias+2-float",
-        "minmax+bias+4-float",
-        "minmax+bias+8-float",
+        "minmax+rounded+bias+2-float",
+        "minmax+rounded+bias+1-float",
+        "minmax+rounded+bias+2-float",
+        "minmax+rounded+bias+4-float",
+        "minmax+rounded+bias+8-float",
     ]
     assert way.chosen is None
 
@@ -58,8 +59,8 @@ def test_rung_that_costs_accuracy_is_not_built_on_whatever_its_noise() -> None:
         options=Options(max_drop=0.01, can_equalize=True),
     )
 
-    assert way.attempts[3].rung.equalized
-    assert not any(attempt.rung.equalized for attempt in way.attempts[4:])
+    assert way.attempts[4].rung.equalized
+    assert not any(attempt.rung.equalized for attempt in way.attempts[5:])
 
 
 def test_number_of_float_layers_is_halved_back_to_the_smallest_that_is_enough() -> None:
@@ -105,7 +106,7 @@ def test_climb_ends_and_chooses_only_what_is_within_budget(
         options=Options(max_drop=0.01, can_equalize=can_equalize, heads=LAYERS[:heads]),
     )
 
-    assert len(way.attempts) <= 14
+    assert len(way.attempts) <= 15
     if enough <= len(LAYERS) * MAX_FLOAT_SHARE / 2:
         assert way.chosen is not None
     if way.chosen is not None:
@@ -114,8 +115,7 @@ def test_climb_ends_and_chooses_only_what_is_within_budget(
 
 
 def test_names_say_what_was_done() -> None:
-    assert Rung("auto", ("a", "b"), equalized=True, corrected=True).name == (
-        "auto+equalized+bias+2-float"
-    )
+    full = Rung("auto", ("a", "b"), equalized=True, corrected=True, rounded=True)
+    assert full.name == "auto+equalized+rounded+bias+2-float"
     assert Rung("minmax", precision="int16x8").name == "int16x8:minmax"
     assert Rung("minmax", precision="float16").name == "float16"
