@@ -15,7 +15,7 @@ from converters.quant.operators import (
     multiply_accumulates,
 )
 from converters.quant.plan import ActivationForm, Grid, QuantPlan
-from converters.quant.weights import bias_grid, weight_grid
+from converters.quant.weights import FULL_RANGE, REDUCED_RANGE, bias_grid, weight_grid
 
 _FUSING: Final = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul", "Sub"})
 
@@ -31,6 +31,7 @@ def plan_quantization(
     per_channel: bool = True,
     activations: ActivationForm = "int8",
     integer_tail: bool = False,
+    reduce_range: bool = False,
 ) -> QuantPlan:
     """Return the plan for ``graph``.
 
@@ -43,6 +44,7 @@ def plan_quantization(
         activations: ``int16`` for TFLite's 16x8 kernels; weights are int8 in both.
         integer_tail: Whether nodes behind the last layer compute in integers too, which files
             with integer outputs need.
+        reduce_range: Whether weights leave out their highest bit, for x86 without VNNI.
     """
     fused = fused_activations(graph)
     refusals = {node.name: can_be_integer(graph, node, activations) for node in graph.nodes}
@@ -50,9 +52,12 @@ def plan_quantization(
         graph, fused, refusals, frozenset(keep_float), only, integer_tail=integer_tail
     )
     tensors = activation_grids(graph, ranges, chosen, fused, activations)
+    largest = REDUCED_RANGE if reduce_range else FULL_RANGE
     for node in graph.nodes:
         if node.name in chosen and node.op in WEIGHTED:
-            tensors |= _parameter_grids(graph, node, tensors, per_channel=per_channel)
+            tensors |= _parameter_grids(
+                graph, node, tensors, per_channel=per_channel, largest=largest
+            )
     return QuantPlan(
         tensors=dict(sorted(tensors.items())),
         quantized=frozenset(chosen),
@@ -150,7 +155,7 @@ def _drop_lonely_entry(
 
 
 def _parameter_grids(
-    graph: Graph, node: Node, grids: Mapping[str, Grid], *, per_channel: bool
+    graph: Graph, node: Node, grids: Mapping[str, Grid], *, per_channel: bool, largest: int
 ) -> dict[str, Grid]:
     source = grids[node.inputs[0]]
     wide = source.dtype == "int16"
@@ -159,7 +164,7 @@ def _parameter_grids(
     axis = CHANNEL_AXIS[node.op] if per_channel else None
     # A 64-bit sum has room for any bias, so only 32-bit ones may coarsen the weights.
     offset = graph.constants[bias] if bias and not wide else None
-    own = weight_grid(weights, offset, source.scale[0], axis)
+    own = weight_grid(weights, offset, source.scale[0], axis, largest=largest)
     found = {node.inputs[1]: own}
     if bias:
         found[bias] = bias_grid(own, source.scale[0], "int64" if wide else "int32")

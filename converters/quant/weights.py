@@ -15,11 +15,23 @@ from converters.quant.plan import Grid
 MIN_WEIGHT_SCALE: Final = 1e-12
 """Floor against channels that are all zero; a zero scale would make the bias infinite."""
 
+FULL_RANGE: Final = 127
+REDUCED_RANGE: Final = 63
+"""Two products of a uint8 and such a weight fit into 16 bits, in which x86 processors without
+VNNI add them up: 2 * 255 * 63 < 2**15. Larger sums would be cut off without a word."""
+
 MAX_BIAS_STEPS: Final = 2**30
 """A bias may use half the range of int32; the other half is left to the sum."""
 
 
-def weight_grid(weights: Array, bias: Array | None, input_scale: float, axis: int | None) -> Grid:
+def weight_grid(
+    weights: Array,
+    bias: Array | None,
+    input_scale: float,
+    axis: int | None,
+    *,
+    largest: int = FULL_RANGE,
+) -> Grid:
     """Return the int8 grid of ``weights``.
 
     A channel whose bias would overflow int32 gets a coarser weight scale: such channels
@@ -30,13 +42,14 @@ def weight_grid(weights: Array, bias: Array | None, input_scale: float, axis: in
         bias: One value per channel of ``axis``, if the layer has any.
         input_scale: Scale of the layer's input.
         axis: Channel axis, ``None`` for one scale for all.
+        largest: Magnitude that the largest weight becomes.
     """
     magnitude = np.abs(weights.astype(np.float64))
     if axis is None:
-        scale: npt.NDArray[np.float64] = np.asarray([magnitude.max(initial=0.0) / 127.0])
+        scale: npt.NDArray[np.float64] = np.asarray([magnitude.max(initial=0.0) / largest])
     else:
         others = tuple(i for i in range(weights.ndim) if i != axis)
-        scale = magnitude.max(axis=others, initial=0.0) / 127.0
+        scale = magnitude.max(axis=others, initial=0.0) / largest
     scale = np.maximum(scale, MIN_WEIGHT_SCALE)
     if bias is not None:
         limit = np.abs(bias.astype(np.float64)) / (MAX_BIAS_STEPS * input_scale)

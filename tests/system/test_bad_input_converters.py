@@ -78,7 +78,7 @@ def _folder_instead(path: Path) -> None:
 
 MODELS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "missing": (lambda path: path.unlink(), 74, "No such file"),
-    "folder": (_folder_instead, 74, "Is a directory"),
+    "folder": (_folder_instead, 74, "a folder without"),
     "empty": (lambda path: path.write_bytes(b""), 70, "not an ONNX model"),
     "text": (lambda path: path.write_text("hello"), 70, "not an ONNX model"),
     "truncated": (
