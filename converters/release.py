@@ -26,6 +26,9 @@ from edgeops.trust import SigningKey
 
 _TOOLS: Final = ("onnx", "onnxruntime", "numpy", "ai-edge-litert", "flatbuffers")
 
+MAX_CLASSES: Final = 100
+"""Most classes that a card lists."""
+
 MAX_TEXT: Final = 8000
 """Longest text of a card."""
 
@@ -99,8 +102,9 @@ def _variant(judged: JudgedVariant) -> Variant:
 def make_card(stated: Card, judged: JudgedVariant, appraisal: Appraisal) -> Card:
     """Return the recipe's card with figures of the preferred variant and its known harm.
 
-    Figures that have one carry their 95 % interval as ``NAME_low`` and ``NAME_high``; those of
-    the float original stand beside them as ``original_NAME``.
+    Figures that have one carry their 95 % interval as ``NAME_low`` and ``NAME_high``; a class's
+    recall with the float original stands beside it as ``original_recall``. Of very many classes
+    the weakest are listed: every device holds the manifest, the report has them all.
     """
     found = appraisal.variants.get(judged.made.output)
     original = appraisal.original
@@ -110,10 +114,13 @@ def make_card(stated: Card, judged: JudgedVariant, appraisal: Appraisal) -> Card
     classes = {}
     for group in found.assessment.classes:
         row = group.numbers()
-        if group.value in before:
-            figures = before[group.value].figures
-            row |= {f"original_{name}": figure.value for name, figure in figures.items()}
+        for name in ("recall", "agreement"):
+            if group.value in before and name in group.figures:
+                row[f"original_{name}"] = before[group.value].figures[name].value
         classes[group.value] = dict(sorted(row.items()))
+    if len(classes) > MAX_CLASSES:
+        weakest = sorted(classes, key=lambda label: (classes[label].get("recall", 0.0), label))
+        classes = {label: classes[label] for label in sorted(weakest[:MAX_CLASSES])}
     known = [harm.sentence(judged.id) + "." for harm in found.comparison.harms]
     return replace(
         stated,

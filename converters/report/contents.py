@@ -6,6 +6,7 @@ from typing import Final, Literal
 from converters.assessment import Assessment, Comparison
 from converters.outcome import RefusedNode
 from edgeops.contracts.manifest import Card
+from edgeops.contracts.scalars import Name, Version
 
 SCHEMA: Final = 1
 
@@ -222,8 +223,8 @@ class Report:
     """
 
     schema: Literal[1] = SCHEMA
-    name: str
-    version: str
+    name: Name
+    version: Version
     verdict: Literal["pass", "fallback", "refused"]
     task: str
     metric: str

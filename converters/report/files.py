@@ -12,6 +12,9 @@ from edgeops.durable import write_atomic
 
 INSIDE: Final = "report.json"
 
+MAX_REPORT_BYTES: Final = 16 << 20
+"""Of a document that is read again; a network of a thousand layers needs a fiftieth."""
+
 
 def write_inside(folder: Path, report: Report) -> FileRef:
     """Write what the same input always gives into a bundle in the making.

@@ -197,10 +197,10 @@ def layer_chart(title: str, rows: Sequence[tuple[str, float | None]]) -> Markup:
 
 
 def _loudness(value: float | None) -> str:
-    """Return the style of a layer: an error of a tenth is bad, of a thirtieth worth a look."""
-    if value is None or value >= 30:  # noqa: PLR2004 - dB
+    """Return the style of a layer: an error of a third is bad, of a tenth worth a look."""
+    if value is None or value >= 20:  # noqa: PLR2004 - dB
         return "layer"
-    return "layer bad" if value < 20 else "layer poor"  # noqa: PLR2004 - dB
+    return "layer bad" if value < 10 else "layer poor"  # noqa: PLR2004 - dB
 
 
 def heat_map(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:

@@ -73,7 +73,8 @@ def make_report(
         appraisal: All variants in depth.
         manifest: Golden samples, drift reference and card; ``None`` where the budget refused.
         pruned: What pruning took away, if it was asked for.
-        methods: Calibration method -> number of tensors whose range it chose.
+        methods: Calibration method -> number of tensors whose range it chose; by default the
+            method of the rung that was kept.
         boards: What devices measured so far.
 
     Raises:
@@ -107,7 +108,7 @@ def make_report(
         warnings=conversion.warnings,
         calibration=_calibration(session),
         evaluation=_evaluation(session),
-        quantization=_quantization(session, quantized, methods or {}),
+        quantization=_quantization(session, quantized, conversion.attempts, methods),
         pruning=_pruning(pruned),
         exam=_exam(manifest),
         card=stated.card if manifest is None else manifest.card,
@@ -181,7 +182,10 @@ def _evaluation(session: Session) -> DataReport | None:
 
 
 def _quantization(
-    session: Session, quantized: IntegerModel, methods: Mapping[str, int]
+    session: Session,
+    quantized: IntegerModel,
+    attempts: Sequence[Attempt],
+    methods: Mapping[str, int] | None,
 ) -> QuantizationReport | None:
     plan, graph = quantized.plan, quantized.graph
     if plan is None or graph is None:
@@ -191,13 +195,18 @@ def _quantization(
     macs = {name: multiply_accumulates(graph, node) for name, node in nodes.items()}
     weights = {name: value.nbytes for name, value in graph.constants.items() if value.ndim > 1}
     total = sum(weights.values())
+    tensors = sum(name not in graph.constants for name in plan.tensors)
+    if methods is None:
+        # The rung that was kept: the last int8 one within budget.
+        kept = [a.rung.method for a in attempts if is_within(a.drop, session.max_drop)]
+        methods = {kept[-1]: tensors} if kept else {}
     integers = sum(size for name, size in weights.items() if name in plan.tensors)
     return QuantizationReport(
         macs=sum(macs.values()),
         quantized_macs=round(plan.quantized_macs, 6),
         weight_bytes=total,
         quantized_bytes=round(integers / total, 6) if total else 0.0,
-        tensors=sum(name not in graph.constants for name in plan.tensors),
+        tensors=tensors,
         methods=dict(sorted(methods.items())),
         layers=layer_errors(graph, plan, session.feeds),
         islands=tuple(

@@ -1,6 +1,8 @@
 """The report: what it records, and that its page is whole, safe and needs no network."""
 
+import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from converters.quant.planner import plan_quantization
 from converters.recipe import Output
 from converters.release import make_card
 from converters.report import plots, words
+from converters.report.__main__ import main as redraw
 from converters.report.contents import (
     AttemptReport,
     BoardLatency,
@@ -46,6 +49,7 @@ from converters.variants import VariantFile
 from edgeops import codec
 from edgeops.contracts.manifest import Card, Task
 from edgeops.contracts.result import Result
+from edgeops.errors import ContractError
 from tests.unit.converters.nets import conv_net, feeds
 
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -425,3 +429,47 @@ def test_words_round_for_people() -> None:
     assert words.interval_text("mse", Figure(value=0.9)) == ""
     assert [words.size_text(n) for n in (12, 75_700, 3_400_000)] == ["12 B", "75.7 kB", "3.40 MB"]
     assert [words.time_text(t) for t in (0.1684, 12.3, 2500.0)] == ["0.168 ms", "12.3 ms", "2.5 s"]
+
+
+def test_measurements_of_boards_are_drawn_into_the_page_again(
+    report: Report,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As `edgeops benchmark --json` prints them; a later one takes an earlier one's place."""
+    monkeypatch.chdir(tmp_path)
+    page = write_beside(tmp_path, replace(report, boards=()))
+    record = {
+        "variant": {"runtime": "onnx", "precision": "int8", "file": "a", "size_bytes": 1},
+        "threads": 1,
+        "latency_ms": {"p50": 12.5, "p95": 14.0, "runs": 99},
+        "peak_rss_bytes": 1,
+    }
+    (tmp_path / "pi.json").write_text(json.dumps(record))
+    words_given = ["report", str(page.with_suffix(".json")), "--measured"]
+
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", [*words_given, "raspberry-pi-4=pi.json"])
+        assert redraw() == 0
+    assert capsys.readouterr().out.splitlines()[0] == str(page)
+    again = codec.read(page.with_suffix(".json"), Report, where="report")
+    assert [(row.board, row.variant, row.p50_ms) for row in again.boards] == [
+        ("raspberry-pi-4", "onnx-int8", 12.5)
+    ]
+    assert "raspberry-pi-4" in page.read_text()
+
+    for bad, status in (("nothing", 2), ("pi=none.json", 74), ("pi=bare.json", 2)):
+        record["variant"] = {"runtime": "onnx", "precision": None}
+        (tmp_path / "bare.json").write_text(json.dumps(record))
+        monkeypatch.setattr(sys, "argv", [*words_given, bad])
+        assert redraw() == status
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_report_cannot_choose_where_it_is_written(report: Report, tmp_path: Path) -> None:
+    document = tmp_path / "evil.json"
+    document.write_bytes(codec.canonical(report).replace(b'"belt"', b'"../belt"'))
+
+    with pytest.raises(ContractError, match="name"):
+        codec.read(document, Report, where="report")
