@@ -91,9 +91,10 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "zero-points": Rule(
         "note",
-        BOTH,
-        "vectors of zero points that are all zero take space",
-        "quantize the float model again with a smaller form",
+        ("tflite",),
+        "zero points per channel that are all zero are stored again for every tensor",
+        "--repair stores them once",
+        repairable=True,
     ),
     "old-opset": Rule(
         "warning",

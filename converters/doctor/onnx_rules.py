@@ -62,10 +62,6 @@ def quantization(file: OnnxFile) -> Iterator[Finding]:
     ]
     if signed:
         yield finding("s8s8", signed[0].outputs[0], f"{len(signed)} activations are int8")
-    points = [_constant(file, n, 2) for n in quantizers]
-    size = sum(p.nbytes for p in points if p.size > 1 and not p.any())
-    if size:
-        yield finding("zero-points", "", f"{size} bytes of {file.size_bytes}")
 
 
 def _constant(file: OnnxFile, node: Node, index: int) -> Array:

@@ -154,13 +154,14 @@ def open_shapes(file: TfliteFile) -> Iterator[Finding]:
 
 
 def zero_points(file: TfliteFile) -> Iterator[Finding]:
-    """Long vectors of zero points that say nothing."""
+    """Equal vectors of zero points, each stored again."""
+    stored: dict[int, set[int]] = {}
+    for _, tensor in _tensors(file):
+        known = tensor.quantization
+        if known is not None and len(known.zero_point) > 1 and not any(known.zero_point):
+            stored.setdefault(len(known.zero_point), set()).add(known.zero_point_at)
     size = sum(
-        _BYTES_PER_ZERO_POINT * len(t.quantization.zero_point)
-        for _, t in _tensors(file)
-        if t.quantization is not None
-        and len(t.quantization.zero_point) > 1
-        and not any(t.quantization.zero_point)
+        _BYTES_PER_ZERO_POINT * length * (len(places) - 1) for length, places in stored.items()
     )
     if size:
         yield finding("zero-points", "", f"{size} bytes of {file.size_bytes}")

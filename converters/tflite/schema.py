@@ -46,7 +46,7 @@ _LENGTH_BYTES: Final = 4
 """Before the elements of a vector stands their number."""
 
 
-class _Builder(flatbuffers.Builder):  # type: ignore[misc] # untyped base class
+class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # untyped base class
     """A builder that aligns constants and stores equal vectors of zero points once.
 
     Runtimes demand a zero point of 8 bytes per channel of every weight and bias, and all of
@@ -171,7 +171,7 @@ class FlatModel:
         model.subgraphs, model.buffers = [graph], self._buffers
         model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
         model.signatureDefs = [_signature(inputs, outputs)]
-        builder = _Builder(1 << 16)
+        builder = AlignedBuilder(1 << 16)
         builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
         return bytes(builder.Output())
 

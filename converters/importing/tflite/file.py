@@ -41,11 +41,16 @@ _WITH_VECTOR: Final = frozenset({"ReshapeOptions", "SqueezeOptions"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
-    """How whole numbers stand for real ones: ``scale * (q - zero_point)``."""
+    """How whole numbers stand for real ones: ``scale * (q - zero_point)``.
+
+    Attributes:
+        zero_point_at: Where the zero points lie in the file; tensors may share them.
+    """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int
+    zero_point_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +274,7 @@ def _quantization(file: FlatFile, table: Table | None, name: str) -> Quantizatio
         scale=tuple(float(value) for value in scale),
         zero_point=points,
         axis=table.whole(6, "int32"),
+        zero_point_at=table.place(3),
     )
 
 

@@ -165,6 +165,10 @@ class Table:
         self.file.spend(length)
         return np.frombuffer(self.file.data, kind, length, start)
 
+    def place(self, slot: int) -> int:
+        """Return where a vector lies in the file, 0 where it is left out."""
+        return self._target(slot)
+
     def block(self, slot: int) -> memoryview | None:
         """Return a vector of bytes without copying it, or ``None`` where it is left out."""
         found = self._vector(slot, 1)

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnx
 import onnx.helper
 import onnx.numpy_helper
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from converters.arrays import Array
 from converters.doctor.examination import examine
@@ -47,6 +49,14 @@ def dense_int8(*, bias_axis: int = 0, zero_rows: int = 0) -> bytes:
 
 def zero_scale() -> bytes:
     return dense_int8().replace(np.float32(SCALE).tobytes(), np.float32(0).tobytes())
+
+
+def repeated_points() -> bytes:
+    """Return the dense layer as other writers store it: zero points anew for every tensor."""
+    file = schema.ModelT.InitFromObj(schema.Model.GetRootAs(dense_int8(), 0))
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(file.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def float_tflite() -> bytes:
@@ -170,7 +180,7 @@ PLANTED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "kernel-version": ("tflite", too_new),
     "custom-operator": ("tflite", custom),
     "hybrid": ("tflite", hybrid),
-    "zero-points": ("tflite", dense_int8),
+    "zero-points": ("tflite", repeated_points),
     "quantized": ("tflite", dense_int8),
     "not-finite": ("tflite", not_finite),
     "dead-channels": ("tflite", lambda: dense_int8(zero_rows=2)),
@@ -218,7 +228,8 @@ def test_healthy_files_have_no_findings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["kernel-version", "scale-axis", "too-new", "old-opset", "unnamed-nodes"]
+    "rule",
+    ["kernel-version", "scale-axis", "zero-points", "too-new", "old-opset", "unnamed-nodes"],
 )
 def test_repaired_copy_runs_and_lost_the_finding(rule: str, tmp_path: Path) -> None:
     suffix, make = PLANTED[rule]
