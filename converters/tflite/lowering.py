@@ -83,6 +83,7 @@ class Lowering:
         self._by_name = {node.name: node for node in graph.nodes}
         self._done: set[str] = set()
         self._hybrid: set[str] = set()
+        self._returned: set[int] = set()
 
     # -- what the plan says ------------------------------------------------------------
 
@@ -406,11 +407,14 @@ class Lowering:
     def _add_output(self, name: str) -> int:
         value = self._view(name, identity(len(self.graph.shape(name))), self._edge_grid(name))
         self._require_elements(name, value.shape)
-        if name in self.graph.constants or value.tensor in self._given():
+        taken = self._given() | self._returned
+        if name in self.graph.constants or value.tensor in taken:
+            # A tensor of the file has one name; two of ONNX's may be the same one here.
             copy = self.temporary(value.shape, value.perm, value.dtype, value.grid)
             self.emit_reshape(value, copy)
             value = copy
         self._model.rename(value.tensor, name)
+        self._returned.add(value.tensor)
         return value.tensor
 
     def _given(self) -> set[int]:
