@@ -1,6 +1,7 @@
 """``edgeops convert``: a trained model becomes a signed bundle."""
 
 import json as jsonlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -205,7 +206,8 @@ def convert(
     done = _run(loaded, out, key)
     from converters.outcome_table import remarks, table  # noqa: PLC0415 - loaded by now
 
-    print(jsonlib.dumps(done.record(), sort_keys=True) if json else table(done))
+    shown = table(done, aligned=sys.stdout.isatty())
+    print(jsonlib.dumps(done.record(), sort_keys=True) if json else shown)
     for sentence in remarks(done):
         say(sentence)
     if done.verdict == "refused":

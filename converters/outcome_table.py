@@ -1,19 +1,22 @@
 """A conversion's outcome as a table for people."""
 
+from collections.abc import Sequence
+
 from converters.outcome import Conversion, JudgedVariant
 
 _HEAD = ("", "variant", "size", "drop", "p50 ms", "int8 share", "partitions", "metrics")
 _FASTEST = "*"
 
 
-def table(done: Conversion) -> str:
-    """Return the variants, one in a line, and below them original, verdict and bundle."""
+def table(done: Conversion, *, aligned: bool) -> str:
+    """Return the variants, one in a line, and below them original, verdict and bundle.
+
+    Args:
+        done: The outcome.
+        aligned: For people; programs take cells separated by tabs.
+    """
     rows = [_HEAD, *(_row(variant, done.fastest) for variant in done.variants)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = _aligned(rows) if aligned else ["\t".join(row) for row in rows]
     if done.fastest is not None:
         lines.append(f"{_FASTEST} fastest here, within the budget")
     lines += [
@@ -28,6 +31,14 @@ def table(done: Conversion) -> str:
     if done.report is not None:
         lines.append(f"report: {done.report}")
     return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def remarks(done: Conversion) -> list[str]:

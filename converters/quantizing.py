@@ -51,6 +51,7 @@ class Quantized:
         chosen: The rung that the int8 files were made by; ``None`` if none is in budget.
         plan: What the int8 files were written by.
         graph: What they were written from: equalized, with corrected biases, as chosen.
+        rejected: The least bad int8 plan where none is in budget: it shows where it broke.
         ranking: Layers by sensitivity, most sensitive first.
         warnings: Sentences for people.
     """
@@ -61,6 +62,7 @@ class Quantized:
     chosen: Attempt | None = None
     plan: QuantPlan | None = None
     graph: Graph | None = None
+    rejected: Planned | None = None
     ranking: tuple[Sensitivity, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -134,6 +136,7 @@ class _Quantizer:
             per_channel=session.target.per_channel,
             previous=self._previous,
             integer_tail=session.target.io != "float32",
+            reduce_range=session.target.reduce_range,
         )
         self._done = Quantized()
         self._best: _Made | None = None
@@ -187,6 +190,9 @@ class _Quantizer:
         done.chosen = way.chosen
         if way.chosen is not None and self._best is not None:
             self._keep(way.chosen.rung, self._best)
+        else:
+            least = min(way.attempts, key=lambda tried: tried.drop)
+            done.rejected = self._plans.plan(least.rung)
         if not done.ranking:
             done.ranking = self._plans.ranking(way.attempts[0].rung, CHART_SAMPLES)
         return way.attempts
