@@ -7,7 +7,7 @@ for "input 0 in NHWC" and gets it in float or on its grid as the plan says.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -149,10 +149,17 @@ class Lowering:
             return self._constant_value(name, perm, grid)
         value = self._values[name]
         if perm is not None and perm != value.perm:
-            value = self._cached(("layout", value.tensor, perm), lambda: self._reorder(value, perm))
+            value = self._moved(value, perm)
         if value.grid == grid:
             return value
-        return self._cached(("grid", value.tensor, grid), lambda: self._regrid(value, grid))
+        # A tensor may stand for several values, each with axes of its own (Transpose).
+        found = self._cached(("grid", value.tensor, grid), lambda: self._regrid(value, grid))
+        return replace(found, shape=value.shape, perm=value.perm)
+
+    def _moved(self, value: Value, perm: Perm) -> Value:
+        order = tuple(value.perm.index(axis) for axis in perm)
+        found = self._cached(("order", value.tensor, order), lambda: self._reorder(value, perm))
+        return replace(found, shape=value.shape, perm=perm)
 
     def _cached(self, key: tuple[object, ...], make: Callable[[], Value]) -> Value:
         if key not in self._views:
