@@ -119,6 +119,7 @@ class QuantizationReport:
     """How the int8 files came about.
 
     Attributes:
+        shipped: Whether there are such files; else it is the least bad attempt.
         macs: Multiply-accumulates of one inference.
         quantized_macs: Share of them in integers, 0-1.
         weight_bytes: Bytes of the float weights.
@@ -129,6 +130,7 @@ class QuantizationReport:
         sensitivities: Most sensitive first; empty where no scan was needed.
     """
 
+    shipped: bool = True
     macs: int
     quantized_macs: float
     weight_bytes: int

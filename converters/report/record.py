@@ -35,6 +35,18 @@ MAX_SENSITIVITIES: Final = 20
 """The rest disturbs the output less, and nobody reads a hundred rows."""
 
 
+class FloatAndPlan(Protocol):
+    """A plan, and the float graph that it is for."""
+
+    @property
+    def plan(self) -> QuantPlan:
+        """Return the grid of every tensor."""
+
+    @property
+    def graph(self) -> Graph:
+        """Return the float graph."""
+
+
 class IntegerModel(Protocol):
     """What the ladder ended with."""
 
@@ -45,6 +57,10 @@ class IntegerModel(Protocol):
     @property
     def graph(self) -> Graph | None:
         """Return the float graph that they were written from."""
+
+    @property
+    def rejected(self) -> FloatAndPlan | None:
+        """Return the least bad attempt where none was within budget."""
 
     @property
     def ranking(self) -> tuple[Sensitivity, ...]:
@@ -188,6 +204,8 @@ def _quantization(
     methods: Mapping[str, int] | None,
 ) -> QuantizationReport | None:
     plan, graph = quantized.plan, quantized.graph
+    if (plan is None or graph is None) and quantized.rejected is not None:
+        plan, graph = quantized.rejected.plan, quantized.rejected.graph
     if plan is None or graph is None:
         return None
     nodes = {node.name: node for node in graph.nodes}
@@ -197,11 +215,14 @@ def _quantization(
     total = sum(weights.values())
     tensors = sum(name not in graph.constants for name in plan.tensors)
     if methods is None:
-        # The rung that was kept: the last int8 one within budget.
-        kept = [a.rung.method for a in attempts if is_within(a.drop, session.max_drop)]
-        methods = {kept[-1]: tensors} if kept else {}
+        tried = [a for a in attempts if a.rung.precision in {"int8", "int16x8"}]
+        kept = [a for a in tried if is_within(a.drop, session.max_drop)] or [
+            min(tried, key=lambda a: a.drop)
+        ]
+        methods = {kept[-1].rung.method: tensors}
     integers = sum(size for name, size in weights.items() if name in plan.tensors)
     return QuantizationReport(
+        shipped=quantized.plan is not None,
         macs=sum(macs.values()),
         quantized_macs=round(plan.quantized_macs, 6),
         weight_bytes=total,

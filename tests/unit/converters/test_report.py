@@ -271,14 +271,10 @@ def test_every_section_is_there(report: Report) -> None:
 
 
 def test_refused_conversion_says_so_first(report: Report) -> None:
+    assert report.quantization is not None
+    least_bad = replace(report.quantization, shipped=False)
     refused = replace(
-        report,
-        verdict="refused",
-        variants=(),
-        exam=None,
-        quantization=None,
-        pruning=None,
-        boards=(),
+        report, verdict="refused", variants=(), exam=None, boards=(), quantization=least_bad
     )
 
     text = text_of(render(refused))
@@ -286,6 +282,8 @@ def test_refused_conversion_says_so_first(report: Report) -> None:
     assert "Refused: nothing was shipped" in text
     assert "the best loses 10.0 points (right answers), 20.0 points was allowed" in text
     assert "No device has measured this model yet" in text
+    assert "about the least bad attempt, to show where it breaks" in text
+    assert "Error at each layer" in text
 
 
 def test_nothing_judged_is_not_called_accurate(report: Report) -> None:
@@ -337,6 +335,28 @@ def test_harm_reaches_warnings_and_card() -> None:
     assert card.metrics["top1_low"] < card.metrics["top1"] < card.metrics["top1_high"]
     row = card.per_class[HOSTILE]
     assert (row["recall"], row["original_recall"], row["samples"]) == (0.5, 1.0, 30.0)
+
+
+def test_card_of_very_many_classes_lists_the_weakest() -> None:
+    names = [f"class {index:03}" for index in range(130)]
+    task = Task(type="classification", labels=tuple(names))
+    truths = tuple(Truth(label=name) for name in names)
+
+    def said(wrong: int) -> JudgedVariant:
+        results = tuple(
+            Result(task="classification", label=name if index >= wrong else names[-1], score=1.0)
+            for index, name in enumerate(names)
+        )
+        given = Answers(results=results, truths=truths, slices=({},) * 130)
+        return replace(judged(INT8, [LABELS[0]] * 90), answers=given)
+
+    appraisal = appraise(task, "top1", said(0), [said(20)])
+    card = make_card(Card(), said(20), appraisal)
+
+    assert len(card.per_class) == 100
+    assert set(names[:20]) <= set(card.per_class)
+    assert appraisal.original is not None
+    assert appraisal.original.confusion is None, "no readable table"
 
 
 def test_layer_errors_fall_where_a_grid_is_too_coarse() -> None:
