@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from converters.graph import Graph
 from converters.onnx_format import serialize
@@ -17,6 +18,10 @@ from edgeops.contracts.scalars import Layout
 from edgeops.durable import write_atomic
 from edgeops.errors import ConversionError, UnsupportedModelError
 from edgeops.inference.runtimes.loading import open_model
+
+LEAST_SHARE: Final = 0.01
+MOST_SIZE: Final = 0.95
+"""A dynamic file gains by its share of integer work, or by its size against float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +128,9 @@ def _onnx(
             return _Written(write_onnx_float16(graph), layouts)
         case "dynamic-int8":
             data, layers = write_onnx_dynamic(graph)
-            return _Written(data, layouts, _mac_share(graph, layers))
+            share = _mac_share(graph, layers)
+            _require_gain(share, len(data), len(serialize(graph)))
+            return _Written(data, layouts, share)
         case "int8" if plan is not None:
             data = write_onnx_int8(graph, plan, activations=activations)
             return _Written(data, layouts, plan.quantized_macs, tuple(plan.islands))
@@ -139,8 +146,8 @@ def _tflite(
         case "float32" | "float16" | "dynamic-int8":
             model = lower_to_tflite(graph, weights=output.precision, image_layout=layout)
             share = _mac_share(graph, model.hybrid_layers)
-            if output.precision == "dynamic-int8" and share == 0:
-                raise ConversionError("dynamic-int8 would change no layer of this model")
+            if output.precision == "dynamic-int8":
+                _require_gain(share, len(model.data), len(serialize(graph)))
             return _Written(model.data, dict(model.input_layouts), share)
         case "int8" | "int16x8" if plan is not None:
             # Edges of 8 bits before activations of 16 would throw away what the latter are for.
@@ -149,6 +156,15 @@ def _tflite(
             islands = tuple(plan.islands)
             return _Written(model.data, dict(model.input_layouts), plan.quantized_macs, islands)
     raise _no_form(output)
+
+
+def _require_gain(share: float, size: int, float_size: int) -> None:
+    """Refuse a dynamic file that is int8 in name only; raises ``ConversionError``."""
+    if share < LEAST_SHARE and size > MOST_SIZE * float_size:
+        raise ConversionError(
+            f"dynamic-int8 would change next to nothing: {share:.1%} of the multiply-accumulates, "
+            f"{size} bytes instead of {float_size}"
+        )
 
 
 def _no_form(output: Output) -> UnsupportedModelError:

@@ -1,5 +1,7 @@
 """What a target asks of the plan: integer outputs, and weights that 16-bit sums can hold."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,14 @@ from converters.importing.importer import import_model
 from converters.quant.plan import QuantPlan
 from converters.quant.planner import plan_quantization
 from converters.quant.weights import FULL_RANGE, REDUCED_RANGE, weight_grid
-from tests.unit.converters.nets import conv_net, feeds, floats
+from converters.recipe import Output
+from converters.refusals import refusal_of
+from converters.target_check import ForeignOperatorsError, arena_bytes, check_opset, check_tflite
+from converters.targets import Target, load_target
+from converters.tflite.catalog import lower_to_tflite
+from converters.variants import write_variant
+from edgeops.errors import ConversionError
+from tests.unit.converters.nets import conv_net, feeds, floats, net, node
 
 GRAPH = import_model(conv_net())
 PER_OUTPUT = 0
@@ -50,3 +59,72 @@ def test_the_largest_weight_becomes_the_largest_step() -> None:
         grid = weight_grid(weights, None, 1.0, PER_OUTPUT, largest=largest)
         steps = np.abs(grid.quantize(weights).astype(np.int64))
         assert (steps.max(axis=1) == largest).all()
+
+
+def lowered(op: str) -> bytes:
+    nodes = [
+        node("Conv", "x w", "c", name="layer"),
+        node(op, "c", "y", name="after"),
+    ]
+    graph = import_model(
+        net(
+            nodes,
+            inputs={"x": [1, 3, 4, 4]},
+            outputs={"y": [1, 2, 4, 4]},
+            constants={"w": floats(1, 2, 3, 1, 1)},
+        )
+    )
+    return lower_to_tflite(graph).data
+
+
+def test_operators_outside_a_targets_list_are_all_named() -> None:
+    edgetpu = load_target("edgetpu")
+    check_tflite(lowered("Tanh"), edgetpu)
+    check_tflite(lowered("Exp"), Target())
+
+    with pytest.raises(
+        ForeignOperatorsError, match="the target edgetpu does not know EXP"
+    ) as found:
+        check_tflite(lowered("Exp"), edgetpu)
+
+    assert [node.operator for node in found.value.nodes] == ["EXP"]
+    refusal = refusal_of(GRAPH, Output(runtime="tflite", precision="int8"), found.value)
+    assert [node.operator for node in refusal.nodes] == ["EXP"]
+
+
+def test_an_opset_beyond_the_targets_is_refused() -> None:
+    check_opset(17, Target(max_opset=17))
+    with pytest.raises(ConversionError, match="needs ONNX operator set 18"):
+        check_opset(18, Target(max_opset=17))
+
+
+def test_the_arena_of_a_file_is_that_of_its_largest_step() -> None:
+    """Image 48 and convolution 32 values of float32: the transposed image is the largest step."""
+    found = arena_bytes(lowered("Tanh"))
+    assert (48 + 32) * 4 <= found <= (48 + 48 + 32) * 4
+
+
+def test_dynamic_files_that_gain_nothing_are_refused(tmp_path: Path) -> None:
+    """The one layer that ONNX Runtime can take is a thousandth of the work and of the bytes."""
+    nodes = [
+        node("Conv", "x w", "c", name="wide"),
+        node("GlobalAveragePool", "c", "p"),
+        node("Flatten", "p", "f"),
+        node("Gemm", "f v", "y", name="narrow"),
+    ]
+    graph = import_model(
+        net(
+            nodes,
+            inputs={"x": [1, 64, 8, 8]},
+            outputs={"y": [1, 2]},
+            constants={"w": floats(1, 64, 64, 3, 3), "v": floats(2, 64, 2)},
+        )
+    )
+    with pytest.raises(ConversionError, match="dynamic-int8 would change next to nothing"):
+        write_variant(
+            tmp_path,
+            graph,
+            Output(runtime="onnx", precision="dynamic-int8"),
+            plan=None,
+            layout="nchw",
+        )
