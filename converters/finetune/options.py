@@ -12,15 +12,16 @@ class FinetuneOptions:
 
     Attributes:
         epochs: Passes over the samples.
-        learning_rate: Of Adam at the start; it falls to zero along half a cosine.
+        learning_rate: Of Adam at the start, as a share of the root mean square of each tensor
+            of weights; it falls to zero along half a cosine.
         batch: Samples per step, where the model can take more than one at a time.
         seed: Of the order of samples.
         quantized: Whether training feels int8: weights are rounded per channel and activations
             per tensor on the way forward.
     """
 
-    epochs: int = 10
-    learning_rate: float = 1e-3
+    epochs: int = 20
+    learning_rate: float = 3e-3
     batch: int = 16
     seed: int = 0
     quantized: bool = False

@@ -30,6 +30,8 @@ SHUFFLED: Final = 1024
 """So many samples are in memory at a time, to be put in another order."""
 LARGEST_STEP: Final = 1.0
 SMALLEST_ENERGY: Final = 1e-30
+SMALLEST_SIZE: Final = 1e-3
+"""Size that is assumed of weights and biases that are zero."""
 TOLERANCE: Final = 1e-3
 """Relative; what PyTorch and ONNX Runtime may differ by before training starts."""
 
@@ -102,8 +104,7 @@ class _Trainer:
         ][:SHUFFLED]
         wanted = self._wanted(self._held_out)
         self._energy: dict[str, float] = {
-            name: max(float(value.pow(2).mean()), SMALLEST_ENERGY)
-            for name, value in wanted.items()
+            name: max(float(value.pow(2).mean()), SMALLEST_ENERGY) for name, value in wanted.items()
         }
 
     def run(self, say: Callable[[str], None]) -> Graph:
@@ -112,20 +113,18 @@ class _Trainer:
         best = self._student.snapshot()
         start = best_error
         optimizer = torch.optim.Adam(
-            list(self._student.parameters.values()), lr=self._options.learning_rate
+            [{"params": [value], "size": _size(value)} for value in self._parameters()]
         )
         for epoch in range(self._options.epochs):
             progress = epoch / self._options.epochs
             rate = self._options.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["size"]
             for batch in self._batches(epoch):
                 optimizer.zero_grad()
                 loss = self._loss(batch)
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(
-                    list(self._student.parameters.values()), LARGEST_STEP
-                )
+                torch.nn.utils.clip_grad_norm_(self._parameters(), LARGEST_STEP)
                 optimizer.step()
             error = self._error()
             if not math.isfinite(error):
@@ -139,6 +138,9 @@ class _Trainer:
             if error < best_error:
                 best_error, best = error, self._student.snapshot()
         return self._student.written(best)
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return list(self._student.parameters.values())
 
     def _batches(self, epoch: int) -> Iterator[list[Feeds]]:
         rng = np.random.default_rng([self._options.seed, epoch])
@@ -199,6 +201,16 @@ class _Trainer:
             if value.shape != whole.shape or not _close(value.numpy(), whole):
                 return 1
         return self._options.batch
+
+
+def _size(value: torch.Tensor) -> float:
+    """Return the root mean square of a tensor, by which its steps are measured.
+
+    Folding BatchNormalization leaves layers whose weights differ by orders of magnitude: one
+    step for all would wipe some out before others move. Source: Shazeer and Stern 2018,
+    "Adafactor", section 8, relative step sizes.
+    """
+    return max(float(value.detach().pow(2).mean().sqrt()), SMALLEST_SIZE)
 
 
 def _close(found: Array, wanted: Array) -> bool:
