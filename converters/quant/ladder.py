@@ -17,6 +17,10 @@ MAX_FLOAT_SHARE: Final = 0.5
 MAX_BISECTIONS: Final = 3
 """Tries spent on leaving fewer layers float than the first number that was enough."""
 
+WILD_NOISE: Final = 0.2
+"""Noise from which on single layers are beyond repair. Corrections of means and rounding then
+fit the rest to their nonsense, so float layers come first and corrections after them."""
+
 CLOSE_DROPS: Final = 0.02
 """Drops that differ by less are equal: evaluation sets are small. Noise decides then."""
 
@@ -148,27 +152,35 @@ def climb(
         keep_float=options.keep_float,
         equalized=options.equalize_first and options.can_equalize,
     )
-    cheap: list[Callable[[Rung], Rung]] = [
-        lambda best: replace(best, corrected=True),
-        lambda best: replace(best, corrected=True, rounded=True),
-    ]
-    if options.method == "auto":
-        cheap.insert(0, lambda best: replace(best, method="auto"))
-    if options.can_equalize and not start.equalized:
-        cheap.append(lambda best: replace(best, equalized=True))
-    if passes(start) or any(passes(improve(_best(done).rung)) for improve in cheap):
+    if passes(start) or (options.method == "auto" and passes(replace(start, method="auto"))):
         return done
-    # With few wild layers left both corrections only help, and cost nothing at run time.
-    base = replace(_best(done).rung, corrected=True, rounded=True)
+    improvements: list[Callable[[Rung], Rung]] = []
+    if _best(done).noise < WILD_NOISE:
+        improvements += [_corrected, _rounded]
+    if options.can_equalize and not start.equalized:
+        improvements.append(lambda best: replace(best, equalized=True))
+    if any(passes(improve(_best(done).rung)) for improve in improvements):
+        return done
+    base = _best(done).rung
+    if _best(done).noise < WILD_NOISE:
+        base = _rounded(base)
     if options.heads:
         tail = tuple(sorted({*base.keep_float, *options.heads}))
         if passes(replace(base, keep_float=tail)):
             # The heads are enough; perhaps fewer layers are.
-            _leave_float(passes, base, rank(base), limit=len(tail) - 1)
+            _leave_float(done, passes, base, rank(base), limit=len(tail) - 1)
             return done
     layers = rank(base)
-    _leave_float(passes, base, layers, limit=int(len(layers) * MAX_FLOAT_SHARE))
+    _leave_float(done, passes, base, layers, limit=int(len(layers) * MAX_FLOAT_SHARE))
     return done
+
+
+def _corrected(rung: Rung) -> Rung:
+    return replace(rung, corrected=True)
+
+
+def _rounded(rung: Rung) -> Rung:
+    return replace(rung, corrected=True, rounded=True)
 
 
 def is_within(drop: float, max_drop: float) -> bool:
@@ -188,6 +200,7 @@ def _best(done: Climb) -> Attempt:
 
 
 def _leave_float(
+    done: Climb,
     passes: Callable[[Rung], bool],
     base: Rung,
     layers: Sequence[str],
@@ -196,14 +209,21 @@ def _leave_float(
 ) -> None:
     """Find a small number of layers whose floating brings the model within budget."""
     rest = [name for name in layers if name not in base.keep_float]
+    limit = min(limit, len(rest))
+    shape = base
 
     def with_float(count: int) -> Rung:
-        return replace(base, keep_float=tuple(sorted({*base.keep_float, *rest[:count]})))
+        return replace(shape, keep_float=tuple(sorted({*base.keep_float, *rest[:count]})))
 
     failed, count = 0, 1
-    while count <= min(limit, len(rest)) and not passes(with_float(count)):
+    while count <= limit and not passes(with_float(count)):
+        if not shape.rounded and done.attempts[-1].noise < WILD_NOISE:
+            # Nothing wild is left: what the corrections can do may be enough already.
+            shape = _rounded(shape)
+            if passes(with_float(count)):
+                break
         failed, count = count, count * 2
-    if count > min(limit, len(rest)):
+    if count > limit:
         return
     for _ in range(MAX_BISECTIONS):
         middle = (failed + count) // 2

@@ -14,7 +14,7 @@ LAYERS = tuple(f"layer{index:02}" for index in range(20))
 def run(
     drop: Callable[[Rung], float],
     *,
-    noise: Callable[[Rung], float] = lambda _: 1.0,
+    noise: Callable[[Rung], float] = lambda _: 0.1,
     options: Options = PLAIN,
 ) -> Climb:
     return climb(lambda rung: Attempt(rung, drop(rung), noise(rung)), lambda _: LAYERS, options)
@@ -46,7 +46,7 @@ def test_rungs_come_in_the_order_of_their_cost() -> None:
 
 
 def test_later_rungs_build_on_the_least_noise_among_equal_drops() -> None:
-    way = run(lambda _: 0.5, noise=lambda rung: 0.1 if rung.method == "auto" else 0.2)
+    way = run(lambda _: 0.5, noise=lambda rung: 0.05 if rung.method == "auto" else 0.1)
 
     assert way.attempts[2].rung == Rung("auto", corrected=True)
     assert {attempt.rung.method for attempt in way.attempts[3:]} == {"auto"}
@@ -55,7 +55,7 @@ def test_later_rungs_build_on_the_least_noise_among_equal_drops() -> None:
 def test_rung_that_costs_accuracy_is_not_built_on_whatever_its_noise() -> None:
     way = run(
         lambda rung: 0.9 if rung.equalized else 0.5,
-        noise=lambda rung: 0.1 if rung.equalized else 0.2,
+        noise=lambda rung: 0.05 if rung.equalized else 0.1,
         options=Options(max_drop=0.01, can_equalize=True),
     )
 
@@ -70,6 +70,22 @@ def test_number_of_float_layers_is_halved_back_to_the_smallest_that_is_enough() 
     assert tried == [1, 2, 4, 8, 6, 5]
     assert way.chosen is not None
     assert way.chosen.rung.keep_float == LAYERS[:6]
+
+
+def test_corrections_wait_until_no_layer_is_wild_any_more() -> None:
+    way = run(
+        lambda rung: 0.0 if len(rung.keep_float) >= 2 and rung.rounded else 0.5,
+        noise=lambda rung: 0.9 if len(rung.keep_float) < 2 else 0.05,
+    )
+
+    assert [attempt.rung.name for attempt in way.attempts] == [
+        "minmax",
+        "auto",
+        "minmax+1-float",
+        "minmax+2-float",
+        "minmax+rounded+bias+2-float",
+    ]
+    assert way.chosen == way.attempts[-1]
 
 
 def test_heads_that_are_enough_give_way_to_fewer_layers_that_are_too() -> None:
