@@ -1,20 +1,22 @@
 """Time one model file on this machine: the runtime alone, without pre-processing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from converters.arrays import Array
-from converters.latency import Latency, peak_rss_bytes, time_calls
+from converters.latency import Latency, peak_rss_bytes, time_calls, time_interleaved
+from edgeops.bundle import Bundle
 from edgeops.clock import Clock
 from edgeops.contracts.manifest import TensorSpec, Variant
 from edgeops.contracts.scalars import Runtime
 from edgeops.inference.arrays import numpy_dtype
 from edgeops.inference.runtimes.loading import open_model, runtime_of
 from edgeops.inference.runtimes.runtime import RuntimeModel
+from edgeops.inference.variants import choose_variant, refusal
 
 _SEED = 1
 
@@ -78,6 +80,43 @@ def benchmark(file: ModelFile, *, threads: int, seconds: float, clock: Clock) ->
         return BenchmarkResult(
             file=file, threads=threads, latency=latency, peak_rss_bytes=peak_rss_bytes()
         )
+
+
+def benchmark_all(
+    bundle: Bundle, *, threads: int, seconds: float, clock: Clock
+) -> tuple[BenchmarkResult, ...]:
+    """Return the latencies of every variant that can run here, measured in turns.
+
+    Peak memory is that of all together.
+
+    Raises:
+        InferenceError: None can run here, or one fails.
+    """
+    files = [
+        ModelFile(
+            path=bundle.path(variant.file),
+            runtime=variant.runtime,
+            size_bytes=variant.size_bytes,
+            variant=variant,
+        )
+        for variant in bundle.manifest.variants
+        if not refusal(variant)
+    ]
+    if not files:
+        choose_variant(bundle.manifest)  # tells why, variant by variant
+    with ExitStack() as stack:
+        calls = []
+        for file in files:
+            model = stack.enter_context(_opened(file, threads))
+            tensors = [invented(spec) for spec in model.inputs]
+            calls.append(lambda model=model, tensors=tensors: model.run(tensors))
+        latencies = time_interleaved(calls, clock, seconds=seconds)
+    return tuple(
+        BenchmarkResult(
+            file=file, threads=threads, latency=latency, peak_rss_bytes=peak_rss_bytes()
+        )
+        for file, latency in zip(files, latencies, strict=True)
+    )
 
 
 def invented(spec: TensorSpec) -> Array:

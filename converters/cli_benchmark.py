@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgeops.console import new_app
+from edgeops.errors import UsageError
 
 app = new_app("Time a model on this machine.", single=True)
 
@@ -21,9 +22,13 @@ def benchmark(
         Literal["auto", "onnx", "tflite"], typer.Option(help="Variant's runtime.")
     ] = "auto",
     precision: Annotated[
-        Literal["auto", "float32", "float16", "int8", "dynamic-int8"],
+        Literal["auto", "float32", "float16", "int8", "dynamic-int8", "int16x8"],
         typer.Option(help="Variant's precision."),
     ] = "auto",
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Every variant of the bundle, in turns; marks the fastest."),
+    ] = False,
     pipeline: Annotated[
         bool, typer.Option(help="Also time the agent's pipeline beside a plain loop.")
     ] = False,
@@ -34,6 +39,11 @@ def benchmark(
     from converters.sources import opened_source  # noqa: PLC0415
     from edgeops.clock import SystemClock  # noqa: PLC0415
 
+    if every:
+        if pipeline or runtime != "auto" or precision != "auto":
+            raise UsageError("--all times every variant: it goes with none of the others")
+        _all(source, threads=threads, seconds=seconds, json=json)
+        return
     with opened_source(source, runtime=runtime, precision=precision) as (file, _):
         result = measure(file, threads=threads, seconds=seconds, clock=SystemClock())
     cost: dict[str, float] = {}
@@ -58,6 +68,30 @@ def benchmark(
             f"plain loop {cost['loop_fps']:.0f}, "
             f"agent's pipeline {cost['pipeline_fps']:.0f} "
             f"({cost['ratio']:.2f} of bare, {cost['loop_ratio']:.2f} of the loop)"
+        )
+
+
+def _all(source: Path, *, threads: int, seconds: float, json: bool) -> None:
+    """Time every variant of a bundle and print one line each."""
+    from converters.benchmark import benchmark_all  # noqa: PLC0415 - heavy
+    from converters.sources import opened_source  # noqa: PLC0415
+    from edgeops.clock import SystemClock  # noqa: PLC0415
+
+    with opened_source(source) as (_, bundle):
+        if bundle is None:
+            raise UsageError(f"{source} is no bundle: --all compares a bundle's variants")
+        results = benchmark_all(bundle, threads=threads, seconds=seconds, clock=SystemClock())
+    fastest = min(results, key=lambda result: result.latency.p50)
+    if json:
+        records = [result.record() for result in results]
+        chosen = fastest.file.record()["file"]
+        print(jsonlib.dumps({"variants": records, "fastest": chosen}, sort_keys=True))
+        return
+    for result in results:
+        mark = "*" if result is fastest else " "
+        print(
+            f"{mark} {result.file.record()['file']}: p50 {result.latency.p50:.3f} ms, "
+            f"p95 {result.latency.p95:.3f} ms ({result.latency.runs} runs, {threads} threads)"
         )
 
 

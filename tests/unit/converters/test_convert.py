@@ -431,6 +431,24 @@ def test_evaluate_and_benchmark_read_what_convert_wrote(
     assert record["peak_rss_bytes"] > 1_000_000
 
 
+def test_benchmark_times_all_variants_and_marks_the_fastest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert(capsys, folder)
+    words = ("benchmark", folder / "out" / "colours-1.2.3", "--all", "--seconds", "0.02")
+
+    status, out, _ = run(capsys, *words, "--json")
+    record = json.loads(out)
+    assert status == 0
+    figures = {v["variant"]["file"]: v["latency_ms"]["p50"] for v in record["variants"]}
+    assert set(figures) == {"models/int8.tflite", "models/int8.onnx", "models/float32.onnx"}
+    assert record["fastest"] == min(figures, key=lambda name: figures[name])
+
+    assert run(capsys, *words)[1].count("* ") == 1
+    assert run(capsys, *words, "--runtime", "onnx")[0] == 2
+    assert run(capsys, "benchmark", folder / "colours.onnx", "--all")[0] == 2
+
+
 def test_bare_model_is_evaluated_by_its_recipe(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
