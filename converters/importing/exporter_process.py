@@ -92,13 +92,14 @@ class ExportedModel:
         self._kind = request.kind
         self._sample_seconds = sample_seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        python = os.environ.get(PYTHON_VARIABLE) or sys.executable
+        python = _interpreter()
         try:
             self._process = subprocess.Popen(
                 [python, "-P", "-m", "converters.exporters", request.to_json()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
+                cwd=request.folder,  # paths in a factory start where paths in a recipe do
                 env={**os.environ, **_ENVIRONMENT},
             )
         except OSError as error:
@@ -197,6 +198,14 @@ class ExportedModel:
         return ConversionError(
             f"the {self._kind} exporter ended with status {status}: {last[0][:300]}"
         )
+
+
+def _interpreter() -> str:
+    """Return the interpreter for exporters, found from the present working folder."""
+    stated = os.environ.get(PYTHON_VARIABLE)
+    if not stated:
+        return sys.executable
+    return str(Path(stated).absolute()) if os.sep in stated else stated
 
 
 def _tail(log: IO[bytes]) -> str:

@@ -25,6 +25,7 @@ FACTORY = """
 
     def linear():
         from sklearn.linear_model import LinearRegression
+        assert os.path.exists("factory.py"), "paths start in the recipe's folder"
         return LinearRegression().fit([[0, 0], [1, 0], [0, 2]], [1, 2, 5])
 
     def aborts():
