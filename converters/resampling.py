@@ -70,13 +70,19 @@ def nan_mean(rows: Numbers) -> Numbers:
 
 
 def _macro(metric: str, results: Sequence[Result], truths: Sequence[Truth]) -> Estimator:
-    labels = np.asarray(sorted({truth.label for truth in truths}))
-    said = np.asarray([r.label for r in results])[:, None] == labels
-    true = np.asarray([t.label for t in truths])[:, None] == labels
-    columns = [np.asarray(table, np.float64) for table in (said & true, said, true)]
+    """Return the estimator of a mean over classes; its memory does not grow with their number."""
+    labels = {label: index for index, label in enumerate(sorted({t.label for t in truths}))}
+    other = len(labels)
+    said = np.asarray([labels.get(result.label, other) for result in results], np.intp)
+    true = np.asarray([labels[truth.label] for truth in truths], np.intp)
+    hit = np.where(said == true, true, other)
+
+    def counted(index: npt.NDArray[np.intp], weights: Numbers) -> Numbers:
+        """Return the weight of each class, ``[rows, classes]``."""
+        return np.stack([np.bincount(index, row, other + 1)[:other] for row in weights])
 
     def figure(weights: Numbers) -> Numbers:
-        hits, claimed, present = (weights @ column for column in columns)
+        hits, claimed, present = (counted(index, weights) for index in (hit, said, true))
         below = {"precision": claimed, "recall": present, "f1": (claimed + present) / 2}[metric]
         values = np.nan_to_num(divided(hits, below))
         return nan_mean(np.where(present > 0, values, np.nan))

@@ -54,7 +54,7 @@ class Pair:
 def bars(title: str, rows: Sequence[Bar]) -> Markup:
     """Return horizontal bars from zero."""
     most = max((row.value for row in rows), default=0.0) or 1.0
-    room = WIDTH - LABEL - 62
+    room = WIDTH - LABEL - 70
     parts = []
     for index, row in enumerate(rows):
         y = index * ROW
