@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from converters.arrays import Array
 from converters.graph import Attribute, Graph, Node, TensorType
+from converters.onnx_guards import keep_pads_apart
 from edgeops.errors import ConversionError, StorageError, UnsupportedModelError
 
 MAX_MODEL_BYTES: Final = 1 << 30
@@ -251,7 +252,7 @@ def _value_info(graph: Graph, name: str) -> onnx.ValueInfoProto:
 
 def serialize(graph: Graph) -> bytes:
     """Return ``graph`` as an ONNX file; the same graph gives the same bytes."""
-    return encode(_to_model(graph))
+    return encode(_to_model(keep_pads_apart(graph)))
 
 
 def infer_types(graph: Graph) -> Graph:

@@ -62,6 +62,7 @@ class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # untyped base 
         self._vector_bytes = 0
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803 - the library's names
+        """Begin a vector; constants lie on aligned offsets."""
         self._before = int(self.Offset())
         # Of all vectors in the schema's tables that we fill, only zero points are 64-bit.
         self._vector_bytes = elemSize * numElems if elemSize == _ZERO_POINT_BYTES else 0
@@ -69,6 +70,7 @@ class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # untyped base 
         return int(super().StartVector(elemSize, numElems, wanted))
 
     def EndVector(self) -> int:  # noqa: N802 - the library's name
+        """End a vector and return where it lies; equal zero points lie in one place."""
         place = int(super().EndVector())
         if not self._vector_bytes:
             return place

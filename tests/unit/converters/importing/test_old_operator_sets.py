@@ -121,7 +121,7 @@ def test_lifted_model_computes_the_same(
 def test_hardmax_that_flattens_is_refused_by_name() -> None:
     data = old_model(11, [node("Hardmax", "x", "y", name="pick")], {})
 
-    with pytest.raises(UnsupportedModelError, match="node 'pick' .*export with operator set 13"):
+    with pytest.raises(UnsupportedModelError, match=r"node 'pick' .*export with operator set 13"):
         import_model(data)
 
 

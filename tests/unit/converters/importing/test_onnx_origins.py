@@ -8,7 +8,7 @@ import onnx.helper
 import onnx.numpy_helper
 import pytest
 
-from converters.arrays import Array
+from converters.arrays import Array, Feeds
 from converters.importing.gate import compare, require_equal
 from converters.importing.importer import import_model
 from converters.importing.origin import Origin, format_of, open_origin
@@ -241,3 +241,22 @@ def test_small_file_cannot_ask_for_a_huge_constant() -> None:
 
     with pytest.raises(ConversionError, match="too large to run"):
         import_model(data)
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 1, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0, 0, 2]])
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_optimizer_does_not_take_padded_zeros_for_a_pools_own(
+    op: str, pads: list[int], tmp_path: Path
+) -> None:
+    """ONNX Runtime merges both, and zeros that should win over negative numbers are lost."""
+    nodes = [node("Pad", "x p", "a"), node(op, "a", "y", kernel_shape=[2, 2])]
+    shape = [1, 1, 8, 8]
+    rows = [1, 1, 8, 7 + pads[-1]]
+    constants: dict[str, Array] = {"p": np.array(pads)}
+    data = net(nodes, inputs={"x": shape}, outputs={"y": rows}, constants=constants)
+    sample: Feeds = {"x": -1 - np.abs(floats(1, *shape))}
+
+    origin = origin_of(data, tmp_path)
+    written = serialize(import_model(origin.onnx))
+
+    assert compare(origin.reference, OrtModel(written), [sample]).max_abs_diff < 1e-6
