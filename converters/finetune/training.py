@@ -86,7 +86,7 @@ class _Trainer:
     ) -> None:
         if graph.outputs != teacher.outputs or graph.inputs != teacher.inputs:
             raise ConversionError("model and original must have the same inputs and outputs")
-        first = list(itertools.islice(samples(), FEWEST))
+        first = [_copy(feeds) for feeds in itertools.islice(samples(), FEWEST)]
         if len(first) < FEWEST:
             raise ConversionError(
                 f"fine-tuning needs at least {FEWEST} samples, found {len(first)}"
@@ -100,8 +100,10 @@ class _Trainer:
         self._student = TorchGraph(graph, self._rounding)
         self._batch = self._largest_batch(graph, first)
         self._held_out = [
-            feeds for number, feeds in enumerate(samples()) if number % HELD_OUT_EVERY == 0
-        ][:SHUFFLED]
+            _copy(feeds)
+            for number, feeds in enumerate(samples())
+            if number % HELD_OUT_EVERY == 0 and number < HELD_OUT_EVERY * SHUFFLED
+        ]
         wanted = self._wanted(self._held_out)
         self._energy: dict[str, float] = {
             name: max(float(value.pow(2).mean()), SMALLEST_ENERGY) for name, value in wanted.items()
@@ -144,7 +146,9 @@ class _Trainer:
 
     def _batches(self, epoch: int) -> Iterator[list[Feeds]]:
         rng = np.random.default_rng([self._options.seed, epoch])
-        stream = (feeds for number, feeds in enumerate(self._samples()) if number % HELD_OUT_EVERY)
+        stream = (
+            _copy(feeds) for number, feeds in enumerate(self._samples()) if number % HELD_OUT_EVERY
+        )
         while shelf := list(itertools.islice(stream, SHUFFLED)):
             order = rng.permutation(len(shelf))
             for start in range(0, len(shelf), self._batch):
@@ -201,6 +205,11 @@ class _Trainer:
             if value.shape != whole.shape or not _close(value.numpy(), whole):
                 return 1
         return self._options.batch
+
+
+def _copy(feeds: Feeds) -> Feeds:
+    """Return a sample that stays as it is when the next one is read."""
+    return {name: np.array(value) for name, value in feeds.items()}
 
 
 def _size(value: torch.Tensor) -> float:

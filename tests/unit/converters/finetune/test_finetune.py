@@ -1,7 +1,7 @@
 """A cut model learns from its original, where PyTorch is installed."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -68,6 +68,22 @@ def test_training_brings_the_cut_model_closer_on_samples_it_has_not_seen() -> No
 def test_training_repeats_byte_for_byte() -> None:
     first, second = (
         finetune(cut(), net(), lambda: SAMPLES, OPTIONS, lambda _: None) for _ in range(2)
+    )
+
+    assert serialize(first) == serialize(second)
+
+
+@needs_torch
+def test_samples_may_share_one_buffer() -> None:
+    def reused() -> Iterator[Feeds]:
+        buffer: Feeds = {"x": np.empty((1, 3, 8, 8), np.float32)}
+        for sample in SAMPLES:
+            buffer["x"][:] = sample["x"]
+            yield buffer
+
+    sources: tuple[Callable[[], Iterable[Feeds]], ...] = (reused, lambda: SAMPLES)
+    first, second = (
+        finetune(cut(), net(), samples, OPTIONS, lambda _: None) for samples in sources
     )
 
     assert serialize(first) == serialize(second)
