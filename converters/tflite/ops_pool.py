@@ -119,6 +119,11 @@ def _pool(lowering: Lowering, node: Node) -> tuple[Value, Window, tuple[int, int
     if any(start >= window.pads_before[i] + shape[2 + i] for i, start in enumerate(starts)):
         # Shape inference counts such a window, runtimes do not.
         raise node.refuse("its last window starts in the pads", "export with ceil_mode=False")
+    if node.attributes.get("ceil_mode", 0) == 0 and window.output((shape[2], shape[3])) != (
+        height,
+        width,
+    ):
+        raise node.refuse("its window is larger than the padded image", SUGGESTION)
     return lowering.read(node, 0, NHWC), window, (height, width)
 
 

@@ -78,7 +78,7 @@ class Drawing:
             return
         found = {v.name: v.type.tensor_type.shape.dim for v in model.graph.value_info}
         shapes = [tuple(int(d.dim_value) for d in found.get(name, ())) for name in names]
-        if any(len(s) > 4 or 0 in s or np.prod(s) > 4000 for s in shapes):
+        if any(len(s) > 4 or min(s, default=1) < 1 or np.prod(s) > 4000 for s in shapes):
             self.nodes.pop()
             return
         self.shapes |= dict(zip(names, shapes, strict=True))
