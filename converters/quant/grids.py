@@ -8,11 +8,18 @@ import numpy as np
 
 from converters.graph import Graph, Node
 from converters.quant.observe import Range
-from converters.quant.operators import INTEGER_FORMS, fixed_grid, gridded_inputs
+from converters.quant.operators import INTEGER_FORMS, WEIGHTED, fixed_grid, gridded_inputs
 from converters.quant.plan import ActivationForm, Grid, activation_grid
 
 CONCAT_MAX_RATIO: Final = 4.0
 """Inputs of a Concat share one grid unless the finest would lose more than two bits."""
+
+MAX_MULTIPLIER: Final = 200.0
+"""Sums are rescaled by less than this. Kernels refuse 256 and more, and an output's step that
+is so much finer than the sum's says nothing: the tensor was (nearly) constant in calibration."""
+
+_LEVELS: Final = 255
+_WEIGHT_LEVELS: Final = 127
 
 
 class _Classes:
@@ -30,6 +37,18 @@ class _Classes:
 
     def limit(self, name: str) -> Range:
         return self._limits[self.root(name)]
+
+    def scale(self, name: str) -> float:
+        """Return about the scale that the class will get."""
+        grid = self.fixed(name)
+        return grid.scale[0] if grid is not None else self.limit(name).width / _LEVELS
+
+    def widen(self, name: str, scale: float) -> None:
+        """Make the class's range so wide that its scale is ``scale`` at least."""
+        limit = self.limit(name)
+        if self.fixed(name) is None and limit.width < scale * _LEVELS:
+            high = min(limit.low, 0.0) + scale * _LEVELS
+            self._limits[self.root(name)] = Range(limit.low, high)
 
     def fixed(self, name: str) -> Grid | None:
         return self._fixed.get(self.root(name))
@@ -79,11 +98,28 @@ def activation_grids(
     for node in integer:
         if INTEGER_FORMS[node.op].rule == "joined":
             _join_inputs(classes, node)
+    made = {node.name: node.outputs for node in graph.nodes}
+    known = set(names)
+    for node in integer:
+        if not known.issuperset(gridded_inputs(node)):
+            continue  # an activation that the layer before it computes
+        follower = fused.get(node.name, "")
+        for output in known.intersection(made[follower if follower in chosen else node.name]):
+            classes.widen(output, _step_of_sum(graph, node, classes) / MAX_MULTIPLIER)
     grids: dict[str, Grid] = {}
     for name in names:
         limit = classes.limit(name)
         grids[name] = classes.fixed(name) or activation_grid(limit.low, limit.high, activations)
     return grids
+
+
+def _step_of_sum(graph: Graph, node: Node, classes: _Classes) -> float:
+    """Return the step in which a kernel adds up, before it rescales to the output's grid."""
+    scales = [classes.scale(name) for name in gridded_inputs(node)]
+    if node.op in WEIGHTED:
+        largest = float(np.abs(graph.constants[node.inputs[1]]).max(initial=0.0))
+        return scales[0] * largest / _WEIGHT_LEVELS
+    return float(np.prod(scales)) if node.op == "Mul" else max(scales)
 
 
 def _join_inputs(classes: _Classes, node: Node) -> None:

@@ -21,7 +21,7 @@ from tests.unit.converters.nets import conv_net, feeds, floats, net, node
 from tests.unit.converters.nets_cnn import FAMILIES, SIZE
 from tests.unit.converters.tflite_runner import TfliteRunner
 
-SAMPLES = 12
+SAMPLES = 24
 
 
 def steps_apart(first: list[Array], second: list[Array], plan: QuantPlan, output: str) -> Floats:
@@ -52,7 +52,7 @@ def test_families_agree_across_runtimes(family: str) -> None:
     assert not plan.islands
     assert plan.quantized_macs == plan.quantized_bytes == 1.0
     for answers in (by_onnx, by_tflite):
-        assert np.mean(steps_apart(answers, exact, plan, output) <= 1) >= 0.999
+        assert np.mean(steps_apart(answers, exact, plan, output) <= 1) >= 0.99
         assert [a.argmax() for a in answers] == [a.argmax() for a in exact]
     assert np.mean(steps_apart(by_onnx, by_tflite, plan, output) <= 1) >= 0.99
 
