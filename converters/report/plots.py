@@ -177,6 +177,7 @@ def layer_chart(title: str, rows: Sequence[tuple[str, float | None]]) -> Markup:
         for line in range(int(low), int(top) + 1, step)
     ]
     slot = (right - left) / max(1, len(rows))
+    thickness = min(slot * 0.8, 40.0)
     for index, (label, value) in enumerate(rows):
         y = level(top if value is None else value)
         parts.append(
@@ -184,9 +185,9 @@ def layer_chart(title: str, rows: Sequence[tuple[str, float | None]]) -> Markup:
                 '<rect x="{x:.2f}" y="{y:.1f}" width="{w:.2f}" height="{h:.1f}" class="{c}">'
                 "<title>{label}: {text}</title></rect>"
             ).format(
-                x=left + index * slot + slot * 0.1,
+                x=left + (index + 0.5) * slot - thickness / 2,
                 y=y,
-                w=min(slot * 0.8, 40),
+                w=thickness,
                 h=max(1.0, height - y),
                 c=_loudness(value),
                 label=label,
@@ -285,8 +286,9 @@ class _Axis:
         low, high = floor(low / step) * step, ceil(high / step) * step
         if bounded:
             low, high = max(0.0, low), min(1.0, high)
-        if high <= low:
-            high = low + step
+        if high - low < step * 1.5:  # all values are one: at the end of the axis, or nearly
+            low = max(0.0, high - 2 * step) if bounded and high > step else low
+            high = high if high > low else low + 2 * step
         return cls(low, high, step, left, right)
 
     def at(self, value: float) -> float:
