@@ -7,6 +7,7 @@ up a telemetry host and write a device identifier.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -41,7 +42,9 @@ class OrtModel:
         threads: More than one may change the order of sums, and so the last bits.
         fuse_pairs: Whether quantize/dequantize pairs may become integer kernels; without it
             they are computed as written even where the runtime optimises the rest.
-        keep_memory: Whether working memory is held for the next run: faster, and much of it.
+        shared_memory: Whether working memory is one pool for all such models. Each model's
+            own pool grows to its own peak; without any, the allocator of the C library keeps
+            every freed tensor apart.
 
     Raises:
         ConversionError: The runtime refuses the model.
@@ -54,13 +57,15 @@ class OrtModel:
         optimize: bool = True,
         threads: int = 1,
         fuse_pairs: bool = True,
-        keep_memory: bool = True,
+        shared_memory: bool = False,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        options.enable_cpu_mem_arena = keep_memory
+        if shared_memory:
+            _register_shared_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
         if not fuse_pairs:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         if not optimize:
@@ -89,6 +94,26 @@ class OrtModel:
         except _FAILURES as error:
             raise ConversionError(f"ONNX Runtime fails on a sample: {_sentence(error)}") from error
         return dict(zip(names, results, strict=True))
+
+
+@cache
+def _register_shared_memory() -> None:
+    """Make the process's one pool; it grows by what is asked for, not by powers of two."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    pool = onnxruntime.OrtArenaCfg(
+        {
+            "max_mem": 0,
+            "arena_extend_strategy": 1,
+            "initial_chunk_size_bytes": -1,
+            "max_dead_bytes_per_chunk": -1,
+        }
+    )
+    onnxruntime.create_and_register_allocator(place, pool)
 
 
 def _sentence(error: Exception) -> str:

@@ -35,7 +35,7 @@ class SegmentedModel:
         self._watched = frozenset(watched)
         self._outputs = frozenset(graph.outputs)
         self._slices = [
-            (OrtModel(serialize(part), optimize=optimize, keep_memory=False), part)
+            (OrtModel(serialize(part), optimize=optimize, shared_memory=True), part)
             for part in slices(graph, cuts, self._watched)
         ]
         self._needed_later: list[frozenset[str]] = []

@@ -19,7 +19,7 @@ from converters.graph import Graph, Node, fresh_name, tensor_names
 from converters.onnx_format import elements, infer_types
 from converters.quant.plan import QuantPlan
 from converters.quant.write_onnx import insert_pairs
-from converters.segments import SegmentedModel, cuts_by_memory, slices
+from converters.segments import SegmentedModel, slices
 
 CORRECTED_OPS: Final = frozenset({"Conv", "Gemm"})
 """Layers with a bias, or room for one, and channels on axis 1 of the output."""
@@ -29,6 +29,10 @@ MAX_ALIVE_BYTES: Final = 64 << 20
 
 MAX_SAMPLES: Final = 16
 MIN_SAMPLES: Final = 2
+
+LEAST_SHARE: Final = 0.3
+"""Share of a channel's squared error that its mean must explain. Below it the error depends
+on the input: the mean is that of the background, and moving it would spoil what matters."""
 
 Means = npt.NDArray[np.float64]
 """Mean over space by sample and channel: ``(samples, channels)``."""
@@ -68,9 +72,8 @@ def correct_biases(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> B
     chosen = _affordable(quantized, cuts, samples)
     if len(chosen) < MIN_SAMPLES or not layers:
         return BiasCorrection(graph, (), ())
-    wanted = _float_means(graph, layers, chosen)
-    outputs = {quantized.nodes[place[layer.name]].outputs[0]: layer.name for layer in layers}
-    shifts, reverted = _shifts(quantized, cuts, outputs, wanted, chosen)
+    outputs = {quantized.nodes[place[layer.name]].outputs[0]: layer for layer in layers}
+    shifts, reverted = _shifts(graph, quantized, cuts, outputs, chosen)
     return BiasCorrection(_shifted(graph, shifts), tuple(sorted(shifts)), tuple(sorted(reverted)))
 
 
@@ -83,52 +86,68 @@ def _affordable(graph: Graph, cuts: Sequence[int], samples: Sequence[Feeds]) -> 
         ),
         default=1,
     )
-    count = min(MAX_SAMPLES, len(samples), max(1, MAX_ALIVE_BYTES // max(widest, 1)))
+    count = min(MAX_SAMPLES, len(samples), max(1, MAX_ALIVE_BYTES // max(2 * widest, 1)))
     return list(samples[:: max(1, len(samples) // count)][:count]) if count else []
 
 
-def _float_means(
-    graph: Graph, layers: Sequence[Node], samples: Sequence[Feeds]
-) -> dict[str, Means]:
-    names = {layer.outputs[0]: layer.name for layer in layers}
-    model = SegmentedModel(graph, cuts_by_memory(graph, names), names)
-    means: dict[str, list[Means]] = {layer.name: [] for layer in layers}
-    for feeds in samples:
-        for made in model.run(feeds):
-            for tensor, value in made.items():
-                if tensor in names:
-                    means[names[tensor]].append(_channel_means(value))
-    return {name: np.stack(rows) for name, rows in means.items()}
-
-
 def _shifts(
+    graph: Graph,
     quantized: Graph,
     cuts: Sequence[int],
-    outputs: Mapping[str, str],
-    wanted: Mapping[str, Means],
+    outputs: Mapping[str, Node],
     samples: Sequence[Feeds],
 ) -> tuple[dict[str, Means], list[str]]:
     """Return layer -> what its bias lacks, and the layers that are better left alone.
 
     All samples go through one layer before any goes on, so that each layer sees inputs
-    that are corrected already.
+    that are corrected already. The float graph keeps step.
+
+    Args:
+        graph: The float graph.
+        quantized: The same with pairs.
+        cuts: Ends of the slices of ``quantized``, one behind each layer.
+        outputs: Layer by the name of its output in ``quantized``.
+        samples: Inputs.
     """
+    place = {node.name: index for index, node in enumerate(graph.nodes)}
+    exact_cuts = [place[layer.name] + 1 for layer in outputs.values()]
+    exact = SegmentedModel(graph, exact_cuts, (layer.outputs[0] for layer in outputs.values()))
     model = SegmentedModel(quantized, cuts, outputs)
     shifts: dict[str, Means] = {}
     reverted: list[str] = []
-    for step in zip(*(model.run(feeds) for feeds in samples), strict=True):
-        for tensor in step[0]:
-            if tensor not in outputs:
-                continue
-            layer = outputs[tensor]
-            lacking = wanted[layer] - np.stack([_channel_means(made[tensor]) for made in step])
-            if not _holds_elsewhere(lacking):
-                reverted.append(layer)
-                continue
-            shifts[layer] = lacking.mean(axis=0)
-            for made in step:
-                made[tensor] = as_floats(_plus(made[tensor], shifts[layer]))
+    ways = [(exact.run(feeds), model.run(feeds)) for feeds in samples]
+    for tensor, layer in outputs.items():
+        steps = [(next(float_way), next(way)) for float_way, way in ways]
+        errors = [_error(want[layer.outputs[0]], have[tensor]) for want, have in steps]
+        shift = _shift(errors)
+        if shift is None:
+            reverted.append(layer.name)
+            continue
+        shifts[layer.name] = shift
+        for _, have in steps:
+            have[tensor] = as_floats(_plus(have[tensor], shift))
     return shifts, reverted
+
+
+def _error(want: Array, have: Array) -> tuple[Means, Means]:
+    """Return mean and mean square of float minus quantized, by channel."""
+    error = want.astype(np.float64) - have.astype(np.float64)
+    others = tuple(axis for axis in range(error.ndim) if axis != 1)
+    return np.asarray(error.mean(axis=others)), np.asarray((error**2).mean(axis=others))
+
+
+def _shift(errors: Sequence[tuple[Means, Means]]) -> Means | None:
+    """Return what to add to each channel; ``None`` where nothing is worth it, or holds.
+
+    Args:
+        errors: Of each sample, mean and mean square by channel.
+    """
+    lacking = np.stack([mean for mean, _ in errors])
+    mean, square = lacking.mean(axis=0), np.mean([square for _, square in errors], axis=0)
+    constant = mean**2 >= LEAST_SHARE * square
+    if not (constant & (square > 0)).any() or not _holds_elsewhere(lacking[:, constant]):
+        return None
+    return np.where(constant, mean, 0.0)
 
 
 def _holds_elsewhere(lacking: Means) -> bool:
@@ -139,11 +158,6 @@ def _holds_elsewhere(lacking: Means) -> bool:
     """
     found, left = lacking[::2].mean(axis=0), lacking[1::2]
     return bool(np.sum((left - found) ** 2) < np.sum(left**2))
-
-
-def _channel_means(value: Array) -> Means:
-    others = tuple(axis for axis in range(value.ndim) if axis != 1)
-    return np.asarray(value.astype(np.float64).mean(axis=others))
 
 
 def _plus(value: Array, shift: Means) -> npt.NDArray[np.float64]:

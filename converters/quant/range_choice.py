@@ -95,7 +95,7 @@ def _local_harm(
         types={**graph.types, **dict.fromkeys(probes, _SCALAR)},
         outputs=tuple(probes),
     )
-    model = OrtModel(serialize(probed), fuse_pairs=False, keep_memory=False)
+    model = OrtModel(serialize(probed), fuse_pairs=False, shared_memory=True)
     harm: dict[str, dict[int, float]] = {}
     for sample in feeds:
         for stem, error in model.run(sample).items():
