@@ -21,7 +21,7 @@ _SPREAD: Final = (0.1, 1.0, 10.0, 100.0)
 """Features come in all sizes."""
 
 
-def agrees(file: bytes, run: Run, name: str, features: int) -> bool:
+def agrees(file: bytes, run: Run, name: str, features: int, *, whole: bool = False) -> bool:
     """Whether an ONNX file answers rows as the original does, output by output.
 
     Args:
@@ -29,6 +29,7 @@ def agrees(file: bytes, run: Run, name: str, features: int) -> bool:
         run: The original.
         name: Of the one input, whose shape is ``(1, features)``.
         features: Length of a row.
+        whole: Whether some features are numbers of categories, so that only whole ones count.
 
     Raises:
         ConversionError: ONNX Runtime refuses the file.
@@ -37,7 +38,8 @@ def agrees(file: bytes, run: Run, name: str, features: int) -> bool:
     scale = random.choice(_SPREAD, (PROBES, 1))
     model = OrtModel(file)
     hits = 0
-    for row in as_floats(random.normal(size=(PROBES, features)) * scale):
+    rows = as_floats(random.normal(size=(PROBES, features)) * scale)
+    for row in np.rint(rows) if whole else rows:
         feeds: Feeds = {name: row[np.newaxis]}
         wanted, found = run(feeds), model.run(feeds)
         hits += all(

@@ -1,6 +1,7 @@
 """Gradient-boosted trees: exported by ``onnxmltools``, run by their own library."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -74,6 +75,8 @@ def export_xgboost(request: Request) -> Exported:
     kind = learner["gradient_booster"]["name"]
     if kind != "gbtree":
         raise ConversionError(f"boosters of the kind {kind!r} have no ONNX form, only 'gbtree'")
+    if "c" in (booster.feature_types or ()):
+        raise ConversionError("categorical features have no ONNX form: encode them as numbers")
     output = _output(learner["objective"]["name"], XGBOOST_OBJECTIVES)
     name = request.single_input(booster.num_features())
 
@@ -94,7 +97,7 @@ def export_xgboost(request: Request) -> Exported:
         target_opset=OPSET,
     )
     booster.feature_names = names
-    return _exported(model, output, name, booster.num_features(), predict)
+    return _exported(model, output, name, predict, booster.num_features())
 
 
 def export_lightgbm(request: Request) -> Exported:
@@ -132,7 +135,8 @@ def export_lightgbm(request: Request) -> Exported:
         target_opset=OPSET,
         zipmap=False,
     )
-    return _exported(model, output, name, booster.num_feature(), plain.predict)
+    whole = re.search(r"^num_cat=[1-9]", text, re.MULTILINE) is not None
+    return _exported(model, output, name, plain.predict, booster.num_feature(), whole=whole)
 
 
 def _output(objective: str, known: Mapping[str, str]) -> str:
@@ -147,8 +151,10 @@ def _exported(
     model: onnx.ModelProto,
     output: str,
     name: str,
-    features: int,
     predict: Callable[[Array], Array],
+    features: int,
+    *,
+    whole: bool = False,
 ) -> Exported:
     """Return the model with its one output, after it has proved itself.
 
@@ -164,6 +170,6 @@ def _exported(
             found = np.stack([1 - found, found], axis=1)
         return {output: found.reshape(len(found), -1)}
 
-    if not agrees(file, run, name, features):
+    if not agrees(file, run, name, features, whole=whole):
         raise ConversionError("the exported trees do not compute what the booster does")
     return Exported(onnx=file, run=run)

@@ -150,6 +150,25 @@ def test_other_kinds_of_xgboost_are_refused(
         export_xgboost(Request(kind="xgboost", spec="m.json", folder=str(tmp_path)))
 
 
+def test_categories_are_refused_by_xgboost_and_followed_by_lightgbm(tmp_path: Path) -> None:
+    x, values = table()
+    x[:, 0] = np.arange(len(x)) % 12
+    values = np.sin(x[:, 0] * 3) + x[:, 1]
+    kinds = ["c"] + ["float"] * (FEATURES - 1)
+    data = xgboost.DMatrix(x, values, feature_types=kinds, enable_categorical=True)
+    xgboost.train({"objective": "reg:squarederror"}, data, ROUNDS).save_model(tmp_path / "m.json")
+    with pytest.raises(ConversionError, match="categorical features have no ONNX form"):
+        export_xgboost(Request(kind="xgboost", spec="m.json", folder=str(tmp_path)))
+
+    rows = lightgbm.Dataset(x, values, categorical_feature=[0])
+    booster = lightgbm.train({"objective": "regression", "verbosity": -1}, rows, ROUNDS)
+    booster.save_model(tmp_path / "m.txt")
+    exported = export_lightgbm(Request(kind="lightgbm", spec="m.txt", folder=str(tmp_path)))
+    model = OrtModel(exported.onnx)
+    found = [model.run({"x": row[None]})["values"].item() for row in x]
+    assert found == pytest.approx(booster.predict(x), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
