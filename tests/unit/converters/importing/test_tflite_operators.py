@@ -35,6 +35,7 @@ from tests.unit.converters.importing.tflite_files import (
 )
 from tests.unit.converters.nets import conv_net, floats
 
+PAGE = Path(__file__).resolve().parents[4] / "docs/reference/importing.md"
 ELSEWHERE = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "DEQUANTIZE"}
 
 
@@ -51,6 +52,12 @@ def test_operator_is_equal_to_litert(name: str, tmp_path: Path) -> None:
     origin = open_bytes(case.data(), tmp_path)
 
     assert difference(origin, case.feeds()) <= 1e-5
+
+
+def test_page_lists_every_operator() -> None:
+    page = " ".join(PAGE.read_text().split())
+
+    assert f"Operators: {', '.join(sorted(HANDLERS))}." in page
 
 
 def test_every_operator_has_a_case() -> None:
