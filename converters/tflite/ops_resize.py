@@ -1,87 +1,197 @@
-"""Resize of images: only the variants whose arithmetic TFLite shares."""
+"""Resize: TFLite's own operators where their arithmetic is the same, else element by element."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from converters.arrays import as_floats
+from converters.arrays import as_floats, as_ints
 from converters.attributes import AttributeReader
 from converters.graph import Node
-from converters.tflite.layout import IMAGE_RANK, NHWC
-from converters.tflite.lowering import SUGGESTION, Lowering
+from converters.tflite.compose import binary
+from converters.tflite.layout import IMAGE_RANK, NHWC, Value
+from converters.tflite.lowering import FLOAT32, SUGGESTION, Lowering
+from converters.tflite.ops_index import pick
+from converters.tflite.resampling import (
+    ROUNDINGS,
+    TRANSFORMATIONS,
+    Axis,
+    Taps,
+    cubic,
+    linear,
+    nearest,
+)
 from converters.tflite.schema import Option
 
 _HALF_PIXEL_VERSION = 3
+_CUBIC_SLOPE = -0.75
+
+
+@dataclass(frozen=True, slots=True)
+class _Resize:
+    """What a Resize node asks for; axes that keep their size are not in ``axes``."""
+
+    mode: str
+    where: str
+    rounding: str
+    slope: float
+    exclude_outside: bool
+    axes: Mapping[int, Axis]
 
 
 def lower_resize(lowering: Lowering, node: Node) -> None:
-    """Write Resize as RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR."""
-    before = lowering.graph.shape(node.inputs[0])
-    after = lowering.graph.shape(node.outputs[0])
+    """Write Resize of any axes, nearest, linear or cubic, with whole or fractional scales.
+
+    Images go to RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR where these compute the same;
+    other variants become gathers and weighted sums per axis. Refused are antialiasing,
+    cropping, and nearest elements that hang on the last bit of a coordinate.
+    """
+    if lowering.graph.dtype(node.inputs[0]) != FLOAT32:
+        raise node.refuse("only float32 is supported", SUGGESTION)
+    asked = _read(lowering, node)
+    if _is_image(lowering, node, asked):
+        if asked.mode == "nearest" and _is_builtin_nearest(asked):
+            _emit_builtin(lowering, node, "NearestNeighbor", corners=False, half=False)
+            return
+        flags = _linear_flags(asked) if asked.mode == "linear" else None
+        if flags is not None:
+            _emit_builtin(lowering, node, "Bilinear", corners=flags[0], half=flags[1])
+            return
+    if asked.mode == "nearest":
+        _emit_nearest(lowering, node, asked)
+    else:
+        _emit_weighted(lowering, node, asked)
+
+
+def _read(lowering: Lowering, node: Node) -> _Resize:
     with AttributeReader(node) as attributes:
         mode = attributes.text("mode", "nearest")
         where = attributes.text("coordinate_transformation_mode", "half_pixel")
         rounding = attributes.text("nearest_mode", "round_prefer_floor")
+        slope = attributes.number("cubic_coeff_a", _CUBIC_SLOPE)
+        outside = attributes.integer("exclude_outside", 0) == 1
+        policy = attributes.text("keep_aspect_ratio_policy", "stretch")
+        stated = attributes.integers("axes", ())
         attributes.only("antialias", 0)
-        attributes.only("exclude_outside", 0)
-        attributes.only("keep_aspect_ratio_policy", "stretch")
-        attributes.ignore("cubic_coeff_a", "extrapolation_value")  # of modes refused below
-    if len(before) != IMAGE_RANK or before[:2] != after[:2]:
-        raise node.refuse("only the two image axes can be resized", SUGGESTION)
-    _check_scales(lowering, node, before, after)
-    if mode == "nearest":
-        _check_nearest(node, before, after, where, rounding)
-        code, kind = "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"
-        corners, half = False, False
-    elif mode == "linear":
-        code, kind = "RESIZE_BILINEAR", "ResizeBilinearOptions"
-        corners, half = _linear_flags(node, after, where)
-    else:
-        raise node.refuse(f"mode {mode} is not supported", "use nearest or linear")
+        attributes.ignore("extrapolation_value")  # of cropping, which is refused
+    if mode not in ("nearest", "linear", "cubic"):
+        raise node.refuse(f"mode {mode} is not supported", "use nearest, linear or cubic")
+    if where not in TRANSFORMATIONS or rounding not in ROUNDINGS:
+        raise node.refuse(f"{mode} with {where} and {rounding} is not supported", SUGGESTION)
+    if mode == "linear" and outside:
+        raise node.refuse("linear with exclude_outside is not supported", SUGGESTION)
+    axes = _axes(lowering, node, stated, policy)
+    if where == "align_corners" and not all(_is_exact(axis) for axis in axes.values()):
+        # The specification and runtimes differ on which of the two sizes counts.
+        raise node.refuse("align_corners with scales that give no whole size", SUGGESTION)
+    return _Resize(mode, where, rounding, slope, outside, axes)
+
+
+def _axes(lowering: Lowering, node: Node, stated: tuple[int, ...], policy: str) -> dict[int, Axis]:
+    """Return the axes that are resized, with their scales."""
+    before = lowering.graph.shape(node.inputs[0])
+    after = lowering.graph.shape(node.outputs[0])
+    axes = [axis % len(before) for axis in stated] or list(range(len(before)))
+    scales: list[float] = []
+    if node.optional_input(2):
+        scales = [float(scale) for scale in as_floats(lowering.constant(node, 2)).ravel()]
+    if not scales and policy != "stretch":
+        sizes = as_ints(lowering.constant(node, 3))
+        ratios = [size / before[axis] for size, axis in zip(sizes, axes, strict=True)]
+        scales = [min(ratios) if policy == "not_larger" else max(ratios)] * len(axes)
+    if not scales:
+        scales = [float(np.float32(after[axis]) / np.float32(before[axis])) for axis in axes]
+    if len(scales) != len(axes) or min(scales) <= 0:
+        raise node.refuse(f"its scales {scales} do not fit its axes", "the model is damaged")
+    return {
+        axis: Axis(before[axis], after[axis], scale)
+        for axis, scale in zip(axes, scales, strict=True)
+        if before[axis] != after[axis] or scale != 1.0
+    }
+
+
+def _is_image(lowering: Lowering, node: Node, asked: _Resize) -> bool:
+    """Whether only the image axes change, by exactly the ratio of their sizes."""
+    rank = len(lowering.graph.shape(node.inputs[0]))
+    exact = all(_is_exact(axis) for axis in asked.axes.values())
+    return rank == IMAGE_RANK and exact and not set(asked.axes) & {0, 1}
+
+
+def _is_exact(axis: Axis) -> bool:
+    """Whether the scale is the ratio of the two sizes."""
+    return bool(np.isclose(axis.scale * axis.before, axis.after, rtol=1e-6, atol=0))
+
+
+def _is_builtin_nearest(asked: _Resize) -> bool:
+    if asked.where == "asymmetric" and asked.rounding == "floor":
+        return True
+    # For whole factors all of these pick pixel ``x // factor``.
+    whole = all(axis.after % axis.before == 0 for axis in asked.axes.values())
+    centred = asked.where in ("half_pixel", "half_pixel_symmetric")
+    if asked.where == "pytorch_half_pixel":
+        centred = all(axis.after > 1 for axis in asked.axes.values())
+    return whole and centred and asked.rounding.startswith("round")
+
+
+def _linear_flags(asked: _Resize) -> tuple[bool, bool] | None:
+    """Return (align_corners, half_pixel_centers), if RESIZE_BILINEAR computes the same."""
+    smallest = min((axis.after for axis in asked.axes.values()), default=2)
+    if asked.where == "asymmetric":
+        return False, False
+    if asked.where == "align_corners" and smallest > 1:
+        return True, False
+    if asked.where in ("half_pixel", "half_pixel_symmetric"):
+        return False, True
+    if asked.where == "pytorch_half_pixel" and smallest > 1:
+        return False, True
+    return None
+
+
+def _emit_builtin(lowering: Lowering, node: Node, kind: str, *, corners: bool, half: bool) -> None:
     source = lowering.read(node, 0, NHWC)
-    size = np.asarray(after[2:], np.int32)
+    size = np.asarray(lowering.graph.shape(node.outputs[0])[2:], np.int32)
     result = lowering.named(node, node.outputs[0], NHWC)
     fields: dict[str, Option] = {"alignCorners": corners, "halfPixelCenters": half}
     lowering.emit(
-        code,
+        "RESIZE_BILINEAR" if kind == "Bilinear" else "RESIZE_NEAREST_NEIGHBOR",
         [source.tensor, lowering.raw_constant("size", size)],
         result,
-        (kind, fields),
+        (f"Resize{kind}Options", fields),
         version=_HALF_PIXEL_VERSION if half else None,
     )
 
 
-def _check_scales(
-    lowering: Lowering, node: Node, before: tuple[int, ...], after: tuple[int, ...]
-) -> None:
-    """Refuse scales that are not exactly the ratio of the sizes, which TFLite uses."""
-    if not node.optional_input(2):
-        return
-    scales = as_floats(lowering.constant(node, 2))
-    if scales.size == 0:
-        return
-    exact = [float(scale) * size for scale, size in zip(scales, before, strict=True)]
-    if not np.allclose(exact, after, rtol=1e-6, atol=0):
-        raise node.refuse(f"scales {scales.tolist()} do not give whole sizes", SUGGESTION)
+def _emit_nearest(lowering: Lowering, node: Node, asked: _Resize) -> None:
+    source = lowering.read(node)
+    for number, axis in asked.axes.items():
+        places = nearest(axis, asked.where, asked.rounding)
+        if places is None:
+            raise node.refuse("its nearest elements hang on the last bit", SUGGESTION)
+        source = pick(lowering, source, number, places.tolist())
+    lowering.emit_reshape(source, lowering.named(node, node.outputs[0], source.perm))
 
 
-def _check_nearest(
-    node: Node, before: tuple[int, ...], after: tuple[int, ...], where: str, rounding: str
-) -> None:
-    if where == "asymmetric" and rounding == "floor":
-        return
-    whole = all(new % old == 0 for old, new in zip(before, after, strict=True))
-    # For whole factors all of these pick pixel ``x // factor``.
-    centred = where in ("half_pixel", "pytorch_half_pixel")
-    if whole and centred and rounding in ("round_prefer_floor", "round_prefer_ceil"):
-        return
-    raise node.refuse(f"nearest with {where} and {rounding} is not supported", SUGGESTION)
+def _emit_weighted(lowering: Lowering, node: Node, asked: _Resize) -> None:
+    """Write a weighted sum of gathers per axis; an integer node computes it in float."""
+    source = lowering.read_on(node, 0, None, None)
+    for number, axis in asked.axes.items():
+        if asked.mode == "linear":
+            taps = linear(axis, asked.where)
+        else:
+            taps = cubic(axis, asked.where, asked.slope, exclude_outside=asked.exclude_outside)
+        source = _weighted(lowering, source, number, taps)
+    result = lowering.named(node, node.outputs[0], source.perm)
+    if result.grid is None:
+        lowering.emit_reshape(source, result)
+    else:
+        lowering.emit("QUANTIZE", [source.tensor], result, ("QuantizeOptions", {}), version=1)
 
 
-def _linear_flags(node: Node, after: tuple[int, ...], where: str) -> tuple[bool, bool]:
-    """Return (align_corners, half_pixel_centers)."""
-    if where == "asymmetric":
-        return False, False
-    if where == "align_corners" and min(after[2:]) > 1:
-        return True, False
-    if where == "half_pixel" or (where == "pytorch_half_pixel" and min(after[2:]) > 1):
-        return False, True
-    raise node.refuse(f"linear with {where} is not supported", SUGGESTION)
+def _weighted(lowering: Lowering, source: Value, axis: int, taps: Taps) -> Value:
+    shape = tuple(-1 if other == axis else 1 for other in range(len(source.shape)))
+    total: Value | None = None
+    for places, weights in zip(taps.places, taps.weights, strict=True):
+        part = pick(lowering, source, axis, places.tolist())
+        part = binary(lowering, "MUL", part, weights.reshape(shape))
+        total = part if total is None else binary(lowering, "ADD", total, part)
+    return source if total is None else total

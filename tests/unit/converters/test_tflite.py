@@ -184,10 +184,11 @@ REFUSED = {
         {"d": np.full(1, 2, np.float32)},
         "fmod=1",
     ),
-    "cubic resize": (
-        [node("Resize", "x r s", "y", name="bad", mode="cubic")],
+    "resize that crops": (
+        [node("Resize", "x r s", "y", name="bad", mode="linear",
+              coordinate_transformation_mode="tf_crop_and_resize")],
         {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 2], np.float32)},
-        "mode cubic",
+        "tf_crop_and_resize",
     ),
 }  # fmt: skip
 
