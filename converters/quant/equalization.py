@@ -28,6 +28,9 @@ have to move with each channel, nor SiLU, HardSwish, sigmoid or tanh, which are 
 MAX_FACTOR: Final = 256.0
 """Bound on what a channel is scaled by, so that nothing vanishes in float16 or int32."""
 
+NEGLIGIBLE: Final = 1e-6
+"""Channels so small beside the largest of their layer carry nothing."""
+
 ROUNDS: Final = 12
 """Layers in a row influence each other; after so many rounds nothing moves any more."""
 
@@ -87,7 +90,11 @@ def channel_magnitudes(
 
 
 def equalize(
-    graph: Graph, pairs: Sequence[Pair], activations: Mapping[str, Magnitudes] | None
+    graph: Graph,
+    pairs: Sequence[Pair],
+    activations: Mapping[str, Magnitudes] | None,
+    *,
+    limits: Mapping[str, Magnitudes] | None = None,
 ) -> Graph:
     """Return ``graph`` with the channels of all pairs scaled; it computes the same function.
 
@@ -97,24 +104,45 @@ def equalize(
         activations: From ``channel_magnitudes``, where weights have one scale per channel:
             then only the grids of activations are shared. ``None`` where a weight tensor
             has one scale: then the weights of both layers are balanced.
+        limits: From ``channel_magnitudes``: no channel may come to exceed the largest of its
+            tensor. Without it, channels whose weights are next to nothing beside their bias
+            are blown up, and the grid of the tensor with them.
     """
     weights = _Weights.of(graph, pairs)
-    seen = {name: value.copy() for name, value in (activations or {}).items()}
+    seen = {name: value.copy() for name, value in (activations or limits or {}).items()}
     for _ in range(ROUNDS):
         for pair in pairs:
             own = seen[pair.between] if activations is not None else weights.made(pair.first)
             depthwise_apart = activations is not None and weights.is_depthwise(pair.second)
             next_ = np.ones_like(own) if depthwise_apart else weights.read(pair.second)
             factor = _factor(own, next_)
+            if limits is not None:
+                factor = np.maximum(factor, _least_factor(seen[pair.between]))
             weights.scale(pair, factor)
-            if activations is not None:
+            if pair.between in seen:
                 seen[pair.between] = seen[pair.between] / factor
     return weights.graph()
 
 
+def _counts(magnitudes: Magnitudes) -> npt.NDArray[np.bool_]:
+    return np.asarray(magnitudes > NEGLIGIBLE * magnitudes.max(initial=0.0))
+
+
+def _least_factor(magnitudes: Magnitudes) -> Magnitudes:
+    """Return what each channel must at least be divided by to stay below the largest one."""
+    largest = float(magnitudes.max(initial=0.0))
+    if largest <= 0.0:
+        return np.full_like(magnitudes, 1.0 / MAX_FACTOR)
+    return np.maximum(magnitudes / largest, 1.0 / MAX_FACTOR)
+
+
 def _factor(made: Magnitudes, read: Magnitudes) -> Magnitudes:
-    """Return what to divide each channel by; 1 for channels without values."""
-    alive = (made > 0) & (read > 0)
+    """Return what to divide each channel by; 1 for channels next to nothing.
+
+    Folding a BatchNorm leaves weights such as 1e-30 in channels that training gave up; balancing
+    those would move all others by as much.
+    """
+    alive = _counts(made) & _counts(read)
     if not alive.any():
         return np.ones_like(made)
     ratio = np.sqrt(np.where(alive, made, 1.0) / np.where(alive, read, 1.0))

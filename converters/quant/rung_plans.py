@@ -123,11 +123,12 @@ class RungPlans:
 
     def _equalized(self, *, equalized: bool) -> Graph:
         if equalized not in self._graphs:
-            magnitudes = None
+            feeds = self._calibrators[False].feeds()
+            magnitudes = channel_magnitudes(self._graph, self._pairs, feeds)
             if self._per_channel:
-                feeds = self._calibrators[False].feeds()
-                magnitudes = channel_magnitudes(self._graph, self._pairs, feeds)
-            graph = equalize(self._graph, self._pairs, magnitudes)
+                graph = equalize(self._graph, self._pairs, magnitudes)
+            else:
+                graph = equalize(self._graph, self._pairs, None, limits=magnitudes)
             self._calibrators[equalized] = Calibrator(graph, self._samples)
             self._graphs[equalized] = graph
         return self._graphs[equalized]

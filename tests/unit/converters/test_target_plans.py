@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters.arrays import as_floats
 from converters.calibration import calibrate
 from converters.importing.importer import import_model
+from converters.onnx_format import serialize
+from converters.ort import OrtModel
+from converters.quant.equalization import channel_magnitudes, equalize, find_pairs
 from converters.quant.plan import QuantPlan
 from converters.quant.planner import plan_quantization
 from converters.quant.weights import FULL_RANGE, REDUCED_RANGE, weight_grid
@@ -128,3 +132,40 @@ def test_dynamic_files_that_gain_nothing_are_refused(tmp_path: Path) -> None:
             plan=None,
             layout="nchw",
         )
+
+
+def test_balancing_leaves_dead_channels_and_the_activations_grid_alone() -> None:
+    """Folded BatchNorms leave channels of 1e-30, and channels that are nearly bias alone."""
+    first = floats(1, 6, 3, 1, 1)
+    first[0] = 1e-30
+    first[1] *= 1e-3
+    bias = np.array([0, 2, 0, 0, 0, 0], np.float32)
+    second = floats(2, 4, 6, 1, 1)
+    second[:, 2] *= 20
+    graph = import_model(
+        net(
+            [
+                node("Conv", "x w b", "c", name="first"),
+                node("Relu", "c", "r"),
+                node("Conv", "r v", "y", name="second"),
+            ],
+            inputs={"x": [1, 3, 4, 4]},
+            outputs={"y": [1, 4, 4, 4]},
+            constants={"w": first, "b": bias, "v": second},
+        )
+    )
+    samples = feeds("x", 1, 3, 4, 4)
+    pairs = find_pairs(graph)
+    before = channel_magnitudes(graph, pairs, samples)
+
+    balanced = equalize(graph, pairs, None, limits=before)
+
+    after = channel_magnitudes(balanced, pairs, samples)
+    name = pairs[0].between
+    assert after[name].max() <= before[name].max() * 1.0001
+    scaled = np.abs(balanced.constants["v"]).max(axis=(0, 2, 3))
+    assert scaled.max() / scaled[2:].min() < 20, "the wide channel has come nearer to the others"
+    exact, found = OrtModel(serialize(graph)), OrtModel(serialize(balanced))
+    for sample in samples:
+        wanted, given = as_floats(exact.run(sample)["y"]), as_floats(found.run(sample)["y"])
+        np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
