@@ -273,7 +273,6 @@ class _Quantizer:
                     continue
                 attempts.append(self._make(other, within=session.max_drop))
                 if other in done.variants:
-                    reason += f"; {precision} takes its place"
                     break
             done.refusals[output] = Refusal(
                 runtime=output.runtime,
