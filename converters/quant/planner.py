@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from converters.graph import Graph, Node
+from converters.quant.feature_scaling import SCALED_IN_FLOAT, feature_scaling
 from converters.quant.grids import activation_grids
 from converters.quant.observe import Range
 from converters.quant.operators import (
@@ -48,6 +49,7 @@ def plan_quantization(
     """
     fused = fused_activations(graph)
     refusals = {node.name: can_be_integer(graph, node, activations) for node in graph.nodes}
+    refusals |= dict.fromkeys(feature_scaling(graph), SCALED_IN_FLOAT)
     chosen, islands = _choose(
         graph, fused, refusals, frozenset(keep_float), only, integer_tail=integer_tail
     )
