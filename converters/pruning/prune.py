@@ -21,6 +21,10 @@ from edgeops.errors import ConversionError, UsageError
 
 MAX_SAMPLES: Final = 400
 """More change nothing: the refit solves for thousands of numbers, not millions."""
+FEWEST_SAMPLES: Final = 16
+"""A refit takes so many if there are, however large the model."""
+REPAIR_MACS: Final = 1e12
+"""Multiply-accumulates that a refit may take, about a minute: every layer runs all before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,12 @@ class Pruner:
     def _choose(self, ratio: float) -> frozenset[int]:
         return choose_channels(self._channels, self._scores, ratio, multiple=self._multiple)
 
+    def _affordable(self) -> Sequence[Feeds]:
+        """Return as many samples as a refit can go through in reasonable time."""
+        layers = sum(multiply_accumulates(self._graph, node) > 0 for node in self._graph.nodes)
+        work = max(_macs(self._graph) * layers, 1)
+        return self._samples[: max(FEWEST_SAMPLES, int(REPAIR_MACS / work))]
+
     def cut(self, ratio: float, *, repaired: bool = True) -> Pruned:
         """Return the model without ``ratio`` of its channels.
 
@@ -130,7 +140,9 @@ class Pruner:
         smaller = shrink(self._graph, self._channels, removed)
         repairs: tuple[LayerRepair, ...] = ()
         if repaired:
-            smaller, repairs = repair(self._graph, smaller, self._channels, removed, self._samples)
+            smaller, repairs = repair(
+                self._graph, smaller, self._channels, removed, self._affordable()
+            )
         _require_sound(smaller, self._samples[0])
         return Pruned(
             graph=smaller,

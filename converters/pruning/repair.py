@@ -29,7 +29,9 @@ from converters.pruning.rows import (
 )
 
 POSITIONS: Final = 40
-"""Output positions per sample; neighbours repeat each other."""
+"""Fewest output positions per sample, where a layer has so many; neighbours repeat each other."""
+ROWS: Final = 8000
+"""Rows wanted per layer: with few samples each gives more positions."""
 MAX_INPUTS: Final = 3000
 """Widest layer that is refitted whole: its sums take twice 72 MB."""
 CHECK_EVERY: Final = 4
@@ -186,9 +188,10 @@ def _collect(
     model = None if source in smaller.inputs else OrtModel(serialize(_up_to(smaller, (source,))))
     rng = np.random.default_rng(seed)
     count = positions(node, smaller.shape(node.outputs[0]))
+    wanted = min(count, max(POSITIONS, -(-ROWS // len(samples))))
     for number, feeds in enumerate(samples):
         given = feeds[source] if model is None else model.run(feeds, [source])[source]
-        picks = np.sort(rng.choice(count, min(count, POSITIONS), replace=False)).astype(np.int64)
+        picks = np.sort(rng.choice(count, wanted, replace=False)).astype(np.int64)
         rows = input_rows(node, given, shape, picks)
         if constant:
             rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1))], axis=2)
