@@ -13,6 +13,7 @@ import numpy as np
 
 from converters.arrays import Array, as_ints
 from converters.graph import Attribute, Graph, Node, fresh_name, prune_unused, tensor_names
+from converters.importing.general_gemm import spell_out_gemms
 from converters.importing.one_dimensional import lift_lines
 
 _WINDOWED: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
@@ -29,6 +30,7 @@ def canonicalise(graph: Graph) -> Graph:
         _absorb_pads,
         lift_lines,
         _dense_layers,
+        spell_out_gemms,
         _plain_biases,
         _own_weights,
     )
