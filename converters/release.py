@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from converters import exam
@@ -13,7 +14,7 @@ from converters.outcome import JudgedVariant, attempt_records
 from converters.quant.ladder import Attempt
 from converters.session import Session
 from edgeops import __version__, codec
-from edgeops.bundle import MEASUREMENTS, SUFFIX, Bundle, open_folder, pack, write_manifest
+from edgeops.bundle import MEASUREMENTS, SUFFIX, Bundle, open_folder, opened, pack, write_manifest
 from edgeops.contracts.manifest import (
     Card,
     Manifest,
@@ -72,13 +73,24 @@ def make_manifest(
         task=recipe.task,
         inputs=(session.spec,),
         variants=tuple(_variant(variant) for variant in variants),
-        parents=Parents(source_sha256=session.origin.sha256),
+        parents=Parents(
+            source_sha256=session.origin.sha256, previous_bundle=_previous_bundle(session)
+        ),
         recipe=recipe_record(session, attempts),
         golden=golden,
         drift_reference=drift,
         card=make_card(session.recipe.card, variants[0], appraisal or Appraisal()),
         development=development,
     )
+
+
+def _previous_bundle(session: Session) -> str | None:
+    """Return the digest of the bundle whose scales were kept, if any were asked for."""
+    if session.recipe.scales_from is None:
+        return None
+    source = session.folder / session.recipe.scales_from
+    with TemporaryDirectory() as folder, opened(source, Path(folder)) as known:
+        return known.digest
 
 
 def _variant(judged: JudgedVariant) -> Variant:

@@ -311,6 +311,29 @@ def test_pruning_is_recorded_and_rebuilt_byte_for_byte(
     assert status == 0, err
 
 
+def test_an_update_keeps_the_scales_of_the_release_before_and_names_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, first = convert(capsys, folder)
+    update = ("--version", "1.2.4", "--serial", "2", "--samples", "15")
+    convert(capsys, folder, *update)
+    fresh = open_folder(folder / "out" / "colours-1.2.4").manifest
+    update = (*update, "--scales-from", str(first["bundle"]))
+
+    status, second = convert(capsys, folder, *update)
+
+    assert status == 0
+    known = open_folder(folder / "out" / "colours-1.2.3").manifest
+    manifest = open_folder(folder / "out" / "colours-1.2.4").manifest
+    assert manifest.parents.previous_bundle == first["digest"]
+    assert [v.sha256 for v in manifest.variants] == [v.sha256 for v in known.variants], (
+        "the same model on the same grids gives the same files"
+    )
+    assert fresh.variants[0].sha256 != known.variants[0].sha256, "other samples, other scales"
+    words = ("convert", "--recipe", folder / "recipe.yaml", *update)
+    assert run(capsys, *words, "--check", str(second["bundle"]))[0] == 0
+
+
 def test_microcontrollers_get_integer_edges_and_an_arena(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
