@@ -11,6 +11,7 @@ from converters.arrays import Feeds
 from converters.importing.importer import import_model
 from converters.importing.tflite import opening
 from converters.importing.tflite.catalog import HANDLERS
+from converters.importing.tflite.file import FileTensor
 from converters.importing.tflite.flat import FlatFile
 from converters.importing.tflite.options import OPTIONS, read_options
 from converters.onnx_format import serialize
@@ -196,3 +197,21 @@ def test_options_stand_where_the_schema_puts_them(code: str) -> None:
     file = FlatFile(bytes(builder.Output()), "options")
 
     assert read_options(code, file.table_at(int.from_bytes(file.data[:4], "little"))) == expected
+
+
+def test_four_bit_weights_are_unpacked_low_half_first() -> None:
+    tensor = FileTensor(
+        name="w",
+        kind="int4",
+        shape=(3,),
+        open_axes=(),
+        data=memoryview(bytes([0x71, 0x0F])),
+        quantization=None,
+        is_variable=False,
+        is_sparse=False,
+    )
+
+    value = tensor.value()
+
+    assert value is not None
+    assert value.tolist() == [1, 7, -1]
