@@ -17,6 +17,7 @@ from converters.graph import Graph, Node
 from converters.quant.operators import INTEGER_FORMS, clip_bounds
 from converters.quant.plan import Grid, QuantPlan, unsigned
 from converters.quant.planner import fused_activations
+from converters.tflite.flattening import flattened_images
 from converters.tflite.layout import IMAGE_RANK, NHWC, Perm, Value, identity, is_same_order
 from converters.tflite.schema import FlatModel, Option
 from converters.tflite.versions import KernelType, lowest_version
@@ -81,7 +82,8 @@ class Lowering:
         self._views: dict[tuple[object, ...], Value] = {}
         self._fused = fused_activations(graph)
         self._by_name = {node.name: node for node in graph.nodes}
-        self._done: set[str] = set()
+        self._flattened = flattened_images(graph)
+        self._done: set[str] = {node.name for node in self._flattened.values()}
         self._hybrid: set[str] = set()
         self._returned: set[int] = set()
 
@@ -143,6 +145,20 @@ class Lowering:
         if is_same_order(value.shape, value.perm, order):
             return value
         return self.read(node, index, order)
+
+    def read_unflattened(self, node: Node) -> Value | None:
+        """Return the image that was flattened for ``node`` alone, batch axis first.
+
+        ``None`` where input 0 of ``node`` is no such thing. Its columns are in the stored
+        order, see ``flattening``.
+        """
+        before = self._flattened.get(node.name)
+        if before is None:
+            return None
+        name = before.inputs[0]
+        perm = self.layout_of(name)
+        order = perm if perm[0] == 0 else identity(len(perm))
+        return self._view(name, order, self._operand_grid(node, node.inputs[0]))
 
     def _view(self, name: str, perm: Perm | None, grid: Grid | None) -> Value:
         if name in self.graph.constants:

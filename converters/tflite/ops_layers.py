@@ -7,6 +7,7 @@ from converters.attributes import AttributeReader
 from converters.graph import Node
 from converters.quant.plan import Grid
 from converters.quant.weights import bias_grid, weight_grid
+from converters.tflite.flattening import reordered_columns
 from converters.tflite.layout import IMAGE_RANK, NHWC, Value, identity
 from converters.tflite.lowering import SUGGESTION, Lowering
 from converters.tflite.ops_shape import pad_image
@@ -161,7 +162,14 @@ def lower_gemm(lowering: Lowering, node: Node) -> None:
     weights = lowering.constant(node, 1)
     if node.attributes.get("transB", 0) != 1 or weights.ndim != _MATRIX_RANK:
         raise node.refuse("its weights are not constant rows, one per output", SUGGESTION)
-    source = lowering.read(node, 0, identity(2))
+    image = lowering.read_unflattened(node)
+    if image is None:
+        source = lowering.read(node, 0, identity(2))
+    else:
+        weights = reordered_columns(weights, image)
+        shape = lowering.graph.shape(node.inputs[0])
+        source = lowering.temporary(shape, identity(2), image.dtype, image.grid)
+        lowering.emit_reshape(image, source)
     weight = store_weights(lowering, node, weights, 0)
     bias = store_bias(lowering, node, weights.shape[0])
     result, activation = lowering.result(node, identity(2))

@@ -201,3 +201,29 @@ def test_transposed_convolutions_mean_what_onnx_says(
 
 def test_every_integer_operator_can_be_written() -> None:
     assert set(integer_operators()) == set(INTEGER_FORMS) <= set(HANDLERS)
+
+
+@pytest.mark.parametrize("order", [None, [0, 2, 1, 3]], ids=["plain", "transposed"])
+def test_dense_layer_behind_an_image_moves_its_columns_instead(order: list[int] | None) -> None:
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 3, 3, 3, scale=0.3),
+        "v": floats(2, 4 * 5 * 5, 6, scale=0.1),
+    }
+    nodes = [node("Conv", "x w", "c", pads=[1, 1, 1, 1])]
+    if order is not None:
+        nodes.append(node("Transpose", "c", "t", perm=order))
+    nodes += [node("Flatten", nodes[-1].output[0], "f"), node("MatMul", "f v", "y")]
+    graph = import_model(
+        net(nodes, inputs={"x": [1, 3, 5, 5]}, outputs={"y": [1, 6]}, constants=constants)
+    )
+    samples = feeds("x", 1, 3, 5, 5)
+    plan = plan_quantization(graph, calibrate(graph, lambda: samples).ranges)
+    real, exact = OrtModel(serialize(graph)), Simulation(graph, plan)
+    lowered = [lower_to_tflite(graph, one) for one in (None, plan)]
+    plain, integer = (TfliteRunner(one) for one in lowered)
+
+    for sample in samples:
+        assert plain.run(sample)["y"] == pytest.approx(real.run(sample)["y"], abs=1e-5)
+        apart = as_floats(integer.run(sample)["y"]) - as_floats(exact.run(sample)["y"])
+        assert np.abs(apart).max() <= 1.01 * plan.tensors["y"].scale[0]
+    assert all("TRANSPOSE" not in one.operators for one in lowered)
