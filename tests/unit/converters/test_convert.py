@@ -315,12 +315,12 @@ def test_an_update_keeps_the_scales_of_the_release_before_and_names_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, first = convert(capsys, folder)
-    update = ("--version", "1.2.4", "--serial", "2", "--samples", "15")
+    update = ("--version", "1.2.4", "--serial", "2", "--samples", "3")
     convert(capsys, folder, *update)
     fresh = open_folder(folder / "out" / "colours-1.2.4").manifest
-    update = (*update, "--scales-from", str(first["bundle"]))
+    keeping = (*update, "--scales-from", str(first["bundle"]))
 
-    status, second = convert(capsys, folder, *update)
+    status, second = convert(capsys, folder, *keeping)
 
     assert status == 0
     known = open_folder(folder / "out" / "colours-1.2.3").manifest
@@ -330,7 +330,7 @@ def test_an_update_keeps_the_scales_of_the_release_before_and_names_it(
         "the same model on the same grids gives the same files"
     )
     assert fresh.variants[0].sha256 != known.variants[0].sha256, "other samples, other scales"
-    words = ("convert", "--recipe", folder / "recipe.yaml", *update)
+    words = ("convert", "--recipe", folder / "recipe.yaml", *keeping)
     assert run(capsys, *words, "--check", str(second["bundle"]))[0] == 0
 
 
