@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from converters.arrays import Array
+from converters.arrays import Array, Floats
 from converters.graph import Graph, Node
 
 MAX_COLUMNS: Final = 640
 """Widest patch: 64 channels under a 3x3 kernel, or 640 inputs of a dense layer."""
 
-PLACES: Final = 256
+PLACES: Final = 128
 """Patches taken of one sample, evenly spread over the output."""
 
 _IMAGE_RANK: Final = 4
@@ -36,7 +35,7 @@ class Patches:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
-    def cut(self, value: Array) -> npt.NDArray[np.float64]:
+    def cut(self, value: Array) -> Floats:
         """Return ``(groups, places, columns)`` of one sample.
 
         Args:
@@ -44,7 +43,7 @@ class Patches:
         """
         if value.ndim != _IMAGE_RANK:
             rows = value.reshape(-1, self.columns)
-            return rows[:: max(1, len(rows) // PLACES)][None].astype(np.float64)
+            return rows[:: max(1, len(rows) // PLACES)][None].astype(np.float32)
         top, left, bottom, right = self.pads
         image = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
         height, width = (
@@ -61,7 +60,7 @@ class Patches:
             self.kernel[1]
         ) * self.dilations[1]
         # (channels, places, kernel height, kernel width)
-        patches = image[:, y[:, :, None], x[:, None, :]].astype(np.float64)
+        patches = image[:, y[:, :, None], x[:, None, :]].astype(np.float32)
         if self.groups > 1:
             return patches.reshape(self.groups, places.size, self.columns)
         return patches.transpose(1, 0, 2, 3).reshape(1, places.size, self.columns)
