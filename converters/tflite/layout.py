@@ -59,3 +59,47 @@ def is_same_order(shape: tuple[int, ...], first: Perm, second: Perm) -> bool:
 def transposed(perm: Perm, order: Perm) -> Perm:
     """Return the layout of ``transpose(x, order)`` where ``x`` has layout ``perm``."""
     return tuple(order.index(axis) for axis in perm)
+
+
+def reshaped(before: tuple[int, ...], after: tuple[int, ...], perm: Perm) -> Perm | None:
+    """Return the layout of a reshaped value whose stored bytes stay where they are.
+
+    Args:
+        before: Shape in ONNX's order.
+        after: The shape that ONNX reshapes to; as many elements, none of them zero.
+        perm: Layout of the value before.
+
+    Returns:
+        ``None`` where the axes that merge or split are not stored side by side.
+    """
+    order = [axis for axis in perm if before[axis] != 1]
+    pieces: list[tuple[int, tuple[int, ...]]] = []
+    for sources, targets in _factors(before, after):
+        large = [axis for axis in sources if before[axis] != 1]
+        place = order.index(large[0]) if large else -1
+        if large and order[place : place + len(large)] != large:
+            return None
+        pieces.append((place, targets))
+    return tuple(axis for _, targets in sorted(pieces) for axis in targets)
+
+
+def _factors(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the smallest runs of axes with equal products, as (axes before, axes after)."""
+    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        first, second = i, j
+        have = want = 1
+        if i < len(before):
+            have, i = before[i], i + 1
+        if j < len(after):
+            want, j = after[j], j + 1
+        while have != want:
+            if have < want:
+                have, i = have * before[i], i + 1
+            else:
+                want, j = want * after[j], j + 1
+        found.append((tuple(range(first, i)), tuple(range(second, j))))
+    return found

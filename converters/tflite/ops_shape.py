@@ -8,7 +8,7 @@ import numpy as np
 from converters.arrays import as_ints
 from converters.attributes import AttributeReader
 from converters.graph import Node
-from converters.tflite.layout import Value, identity, transposed
+from converters.tflite.layout import Value, identity, reshaped, transposed
 from converters.tflite.lowering import SUGGESTION, Lowering
 from converters.tflite.ops_index import pick
 
@@ -37,11 +37,12 @@ def lower_reshape(lowering: Lowering, node: Node) -> None:
     with AttributeReader(node) as attributes:
         attributes.ignore("axis", "axes")  # both show in the output's shape
         attributes.only("allowzero", 0, 1)
-    source = lowering.read_flat(node)
-    result = lowering.named(
-        node, node.outputs[0], identity(len(lowering.graph.shape(node.outputs[0])))
-    )
-    lowering.emit_reshape(source, result)
+    shape = lowering.graph.shape(node.outputs[0])
+    source = lowering.read(node)
+    perm = None if 0 in source.shape else reshaped(source.shape, shape, source.perm)
+    if perm is None:
+        source, perm = lowering.read_flat(node), identity(len(shape))
+    lowering.emit_reshape(source, lowering.named(node, node.outputs[0], perm))
 
 
 def lower_transpose(lowering: Lowering, node: Node) -> None:

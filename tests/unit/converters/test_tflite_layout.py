@@ -9,6 +9,7 @@ from converters.importing.importer import import_model
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from converters.tflite.catalog import lower_to_tflite
+from converters.tflite.layout import NHWC, reshaped
 from converters.tflite.run import LiteRtModel
 from tests.unit.converters.nets import feeds, floats, net, node
 
@@ -92,6 +93,14 @@ def test_no_stray_transpose(name: str) -> None:
     for sample in feeds("x", 1, channels, 8, 8, count=2):
         expected = reference.run(sample)["y"]
         assert found.run(sample)["y"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_merged_image_axes_stay_where_they_are() -> None:
+    assert reshaped((1, 8, 4, 5), (1, 8, 20), NHWC) == (0, 2, 1)
+    assert reshaped((1, 8, 4, 5), (1, 160), NHWC) is None
+    assert reshaped((1, 8, 1, 1), (1, 8), NHWC) == (0, 1)
+    assert reshaped((2, 3, 4, 5), (2, 3, 2, 2, 5), NHWC) == (0, 2, 3, 4, 1)
+    assert reshaped((4,), (2, 1, 2), (0,)) == (0, 1, 2)
 
 
 def test_reductions_and_choices_keep_the_layout() -> None:
