@@ -10,6 +10,7 @@ from converters.importing.origin import open_origin
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from converters.representative import invented_feeds
+from converters.tflite.catalog import lower_to_tflite
 from edgeops.errors import ConversionError
 
 FLOAT = [
@@ -40,6 +41,7 @@ def test_published_model_is_equal_to_litert(data_dir: Path, name: str) -> None:
 
     samples = invented_feeds(graph, 3, 0)
     assert compare(origin.reference, OrtModel(serialize(graph)), samples).relative <= 1e-5
+    assert "TRANSPOSE" not in lower_to_tflite(graph, image_layout="nhwc").operators
     assert any("hybrid" in note for note in origin.notes) == (name in HYBRID)
 
 

@@ -138,12 +138,12 @@ class Builder:
         return self._views[key]
 
     def reorder(self, value: Value, perm: Perm) -> Value:
-        """Return ``value`` in layout ``perm``."""
+        """Return ``value`` in layout ``perm``.
+
+        Always by Transpose, also where a Reshape would do: lowering knows it as a layout.
+        """
         if perm == value.perm:
             return value
-        if is_same_order(value.shape, value.perm, perm):
-            shape = tuple(value.shape[axis] for axis in perm)
-            return Value(self.reshape(value.name, shape), value.shape, perm)
         order = tuple(value.perm.index(axis) for axis in perm)
         return Value(self.emit("Transpose", [value.name], {"perm": order})[0], value.shape, perm)
 
