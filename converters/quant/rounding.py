@@ -141,22 +141,20 @@ def _fit(steps: _Matrix, moments: _Matrix) -> _Matrix:
         steps: ``(groups, channels, columns)``.
         moments: ``(groups, columns, columns)``.
     """
-    return np.stack([_fit_group(s, m) for s, m in zip(steps, moments, strict=True)])
-
-
-def _fit_group(steps: _Matrix, moments: _Matrix) -> _Matrix:
-    size = np.trace(moments) / len(moments)
-    if not size > 0:
-        return _on_grid(steps)
+    size = np.trace(moments, axis1=1, axis2=2)[:, None, None] / moments.shape[1]
     # The strongest inputs first, while there are many left to make up for them.
-    order = np.argsort(-np.diag(moments), kind="stable")
-    damped = moments[np.ix_(order, order)] + DAMPING * size * np.eye(len(moments))
-    spread = np.linalg.cholesky(np.linalg.inv(damped)).T
-    left, whole = steps[:, order].copy(), np.empty_like(steps)
-    for column in range(len(moments)):
-        whole[:, column] = _on_grid(left[:, column])
-        error = (left[:, column] - whole[:, column]) / spread[column, column]
-        left[:, column + 1 :] -= np.outer(error, spread[column, column + 1 :])
+    order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
+    sorted_ = np.take_along_axis(moments, order[:, :, None], 1)
+    sorted_ = np.take_along_axis(sorted_, order[:, None, :], 2)
+    # Inputs that are always zero (size 0) get the identity: the nearest steps.
+    damped = sorted_ + np.where(size > 0, DAMPING * size, 1.0) * np.eye(moments.shape[1])
+    spread = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    left = np.take_along_axis(steps, order[:, None, :], 2)
+    whole = np.empty_like(left)
+    for column in range(moments.shape[1]):
+        whole[..., column] = _on_grid(left[..., column])
+        error = (left[..., column] - whole[..., column]) / spread[:, column, column, None]
+        left[..., column + 1 :] -= error[..., None] * spread[:, None, column, column + 1 :]
     result = np.empty_like(steps)
-    result[:, order] = whole
+    np.put_along_axis(result, np.broadcast_to(order[:, None, :], steps.shape), whole, 2)
     return result
