@@ -112,7 +112,7 @@ def test_an_earlier_bundle_survives_an_interrupted_conversion(desk: Path) -> Non
     assert edgeops("bundle", "verify", "out/colours-1.0.0", cwd=desk).status == 0
 
 
-@pytest.mark.parametrize("kilobytes", [1, 4])
+@pytest.mark.parametrize("kilobytes", [1, 4, 16])
 def test_a_disk_without_room_ends_in_a_sentence(desk: Path, kilobytes: int) -> None:
     """``ulimit -f`` ends writes as a full disk does: with an error in the middle of a file."""
     argv = [sys.executable, "-B", "-m", "edgeops.cli", "convert", "--recipe", "recipe.yaml"]
