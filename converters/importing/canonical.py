@@ -13,6 +13,7 @@ import numpy as np
 
 from converters.arrays import Array, as_ints
 from converters.graph import Attribute, Graph, Node, fresh_name, prune_unused, tensor_names
+from converters.importing.channel_shuffle import gather_channels
 from converters.importing.general_gemm import spell_out_gemms
 from converters.importing.one_dimensional import lift_lines
 
@@ -25,6 +26,7 @@ _MATRIX_RANK: Final = 2
 def canonicalise(graph: Graph) -> Graph:
     """Return ``graph`` in the one form the rest of the converter knows."""
     passes: tuple[Callable[[Graph], Graph], ...] = (
+        gather_channels,
         _explicit_windows,
         _global_pools,
         _absorb_pads,
