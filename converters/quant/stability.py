@@ -18,7 +18,7 @@ from converters.quant.observe import MinMax, Range
 DRAWS: Final = 200
 SEED: Final = 1
 
-UNSTABLE: Final = 0.2
+UNSTABLE: Final = 0.35
 """Spread of a range's width from which on it is called unstable, as a share of the width."""
 
 FEWEST: Final = 4

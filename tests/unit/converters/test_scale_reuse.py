@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from converters.arrays import Array, Feeds, as_floats
+from converters.exam import npz_bytes
 from converters.graph import Graph
 from converters.importing.importer import import_model
+from converters.pipeline import Signer, convert
 from converters.quant import previous_grids
 from converters.quant.ladder import Rung
 from converters.quant.observe import Histogram, Range
@@ -17,8 +19,13 @@ from converters.quant.plan import Grid, QuantPlan, asymmetric_grid
 from converters.quant.rung_plans import RungPlans
 from converters.quant.scale_reuse import count_kept, keep_ranges
 from converters.quant.write_onnx import write_onnx_int8
+from converters.recipe import load_recipe
 from converters.tflite.catalog import lower_to_tflite
+from edgeops.clock import SystemClock
+from edgeops.errors import ConversionError, StorageError, TrustError
+from edgeops.trust import SigningKey
 from tests.unit.converters.nets import conv_net, feeds, floats
+from tests.unit.converters.test_convert import RECIPE, colour_images, colour_model
 
 SHAPE = (1, 3, 9, 9)
 
@@ -105,8 +112,56 @@ def test_grids_read_back_from_a_file_are_those_of_its_plan(runtime: str, tmp_pat
 
     found = previous_grids.read_file(path, "onnx" if runtime == "onnx" else "tflite")
 
-    for name, grid in plan.tensors.items():
-        if grid.dtype != "int32":
-            assert (found[name].scale, found[name].zero_point) == (grid.scale, grid.zero_point)
+    # Where nothing but the shape changes, a TFLite file needs one tensor for two names.
+    own = {n: g for n, g in plan.tensors.items() if g.dtype == "int8" and n not in {"p", "f"}}
+    for name, grid in own.items():
+        assert (found[name].scale, found[name].zero_point) == (grid.scale, grid.zero_point)
     again = planned(graph, samples(), dict(found))[1]
     assert write_onnx_int8(graph, again) == write_onnx_int8(graph, plan)
+
+
+def release(folder: Path, extra: str = "") -> Path:
+    """Convert the colour model into a bundle and return its folder."""
+    (folder / "recipe.yaml").write_text(RECIPE + extra)
+    (folder / "colours.onnx").write_bytes(colour_model())
+    (folder / "calibration.npz").write_bytes(npz_bytes(colour_images(1, 30)))
+    (folder / "evaluation.npz").write_bytes(npz_bytes(colour_images(2, 60)))
+    signer = Signer(key=SigningKey.generate(), development=True)
+    loaded = load_recipe(folder / "recipe.yaml", {})
+    said: list[str] = []
+    done = convert(loaded, folder / "out", signer=signer, clock=SystemClock(), say=said.append)
+    assert done.bundle is not None
+    assert any("earlier release" in line for line in said) == ("scales_from" in extra)
+    return done.bundle
+
+
+def test_release_that_names_an_earlier_one_keeps_its_grids(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    earlier = release(first)
+
+    later = release(second, f"scales_from: {earlier}\n")
+
+    assert previous_grids.read_grids(later) == previous_grids.read_grids(earlier)
+    for name in ("models/int8.tflite", "models/int8.onnx"):
+        assert (later / name).read_bytes() == (earlier / name).read_bytes()
+
+
+def test_earlier_release_must_be_whole_and_hold_int8(tmp_path: Path) -> None:
+    bundle = release(tmp_path)
+    file = bundle / "models/int8.onnx"
+    data = file.read_bytes()
+
+    file.write_bytes(data[:-1] + b"?")
+    with pytest.raises(TrustError, match="not the file of its manifest"):
+        previous_grids.read_grids(bundle)
+    file.unlink()
+    with pytest.raises(StorageError, match="is missing"):
+        previous_grids.read_grids(bundle)
+    with pytest.raises(StorageError):
+        previous_grids.read_grids(tmp_path / "nothing")
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ConversionError):
+        previous_grids.read_file(damaged, "onnx")
