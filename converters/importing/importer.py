@@ -10,6 +10,7 @@ from converters.graph import Graph
 from converters.importing.canonical import canonicalise
 from converters.importing.fold_batchnorm import fold_affine
 from converters.importing.fold_constants import fold_constants
+from converters.importing.fold_focus import fold_focus
 from converters.importing.foreign_types import type_foreign
 from converters.importing.half_precision import widen_halves
 from converters.importing.ml_to_core import write_in_core
@@ -58,7 +59,7 @@ def import_model(
     graph = infer_types(write_in_core(fold_constants(drop_no_ops(graph))))
     _require_sound_weights(graph)
     graph = fold_affine(drop_no_ops(graph))
-    graph = canonicalise(graph)
+    graph = canonicalise(fold_focus(graph))
     # A dense layer written as MatMul and Add is a Gemm now, whose Add can fold.
     return infer_types(fold_affine(graph))
 

@@ -23,6 +23,7 @@ from converters.tflite.resampling import (
 )
 from converters.tflite.schema import Option
 
+_DOUBLE = 2
 _HALF_PIXEL_VERSION = 3
 _CUBIC_SLOPE = -0.75
 
@@ -51,6 +52,9 @@ def lower_resize(lowering: Lowering, node: Node) -> None:
     asked = _read(lowering, node)
     if _is_image(lowering, node, asked):
         if asked.mode == "nearest" and _is_builtin_nearest(asked):
+            if _is_doubling(asked):
+                _emit_doubled(lowering, node)
+                return
             _emit_builtin(lowering, node, "NearestNeighbor", corners=False, half=False)
             return
         flags = _linear_flags(asked) if asked.mode == "linear" else None
@@ -158,6 +162,32 @@ def _emit_builtin(lowering: Lowering, node: Node, kind: str, *, corners: bool, h
         result,
         (f"Resize{kind}Options", fields),
         version=_HALF_PIXEL_VERSION if half else None,
+    )
+
+
+def _is_doubling(asked: _Resize) -> bool:
+    return set(asked.axes) == {2, 3} and all(
+        axis.after == _DOUBLE * axis.before for axis in asked.axes.values()
+    )
+
+
+def _emit_doubled(lowering: Lowering, node: Node) -> None:
+    """Write four copies side by side as the channels of DEPTH_TO_SPACE.
+
+    RESIZE_NEAREST_NEIGHBOR is a portable kernel that splits an accelerated graph in two; this
+    moves the same numbers and does not.
+    """
+    source = lowering.read(node, 0, NHWC)
+    batch, channels, height, width = source.shape
+    copies = _DOUBLE * _DOUBLE
+    shape = (batch, copies * channels, height, width)
+    wide = lowering.temporary(shape, NHWC, source.dtype, source.grid)
+    joined: dict[str, Option] = {"axis": IMAGE_RANK - 1, "fusedActivationFunction": "NONE"}
+    inputs = [source.tensor] * copies
+    lowering.emit("CONCATENATION", inputs, wide, ("ConcatenationOptions", joined))
+    result = lowering.named(node, node.outputs[0], NHWC)
+    lowering.emit(
+        "DEPTH_TO_SPACE", [wide.tensor], result, ("DepthToSpaceOptions", {"blockSize": _DOUBLE})
     )
 
 
