@@ -167,7 +167,7 @@ def convert(
     ] = False,
 ) -> None:
     """Convert MODEL (or the recipe's) into a signed bundle; ends with 0, or 70 when refused."""
-    from converters.flags import Flags, overlay  # noqa: PLC0415 - help needs none of this
+    from converters.flags import Flags, other_half, overlay  # noqa: PLC0415 - help needs none of this
     from converters.recipe import load_recipe  # noqa: PLC0415
 
     flags = Flags(
@@ -197,7 +197,10 @@ def convert(
         finetune=finetune,
         raw=raw,
     )
-    loaded = load_recipe(recipe, overlay(flags, has_recipe=recipe is not None))
+    overrides = overlay(flags, has_recipe=recipe is not None)
+    loaded = load_recipe(recipe, overrides)
+    if half := other_half(flags, loaded.recipe):
+        loaded = load_recipe(recipe, overrides | half)
     if check is not None:
         _check(loaded, check, json=json)
         return

@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 
 from converters.finetune.options import FinetuneOptions
 from converters.importing.origin import FORMATS, SourceFormat
-from converters.targets import load_target
+from converters.recipe import Recipe
+from converters.targets import load_target, target_of, usual_outputs
 from edgeops import yamldoc
 from edgeops.errors import UsageError
 
@@ -147,16 +148,37 @@ def _finetuning(path: Path | None) -> dict[str, object] | None:
 
 
 def _outputs(flags: Flags) -> list[dict[str, str]] | None:
-    """Return every runtime in every precision asked for; the smallest files come first."""
-    if flags.to is None and flags.precision is None:
+    """Return every runtime in every precision where both are asked for; see ``other_half``."""
+    runtimes, precisions = _words(flags.to), _words(flags.precision)
+    if runtimes is None or precisions is None:
         return None
-    target = load_target(flags.target) if flags.target is not None else None
-    runtimes = _words(flags.to) or (list(target.runtimes) if target else ["onnx"])
-    usual = ["int8", "float32"] if flags.calibration is not None else ["float32"]
-    precisions: Sequence[str] = _words(flags.precision) or usual
-    if target is not None and flags.precision is None:
-        possible = [precision for precision in precisions if precision in target.precisions]
-        precisions = possible or target.precisions[:1]
+    return _each(runtimes, precisions)
+
+
+def other_half(flags: Flags, recipe: Recipe) -> dict[str, str]:
+    """Return the override of the outputs where only runtimes or only precisions are asked for.
+
+    The other half is the recipe's, or what target and data suggest, as far as the target has it.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    runtimes, precisions = _words(flags.to), _words(flags.precision)
+    if (runtimes is None) == (precisions is None):
+        return {}
+    target = target_of(recipe)
+    stated = recipe.outputs or usual_outputs(recipe, target)
+    if runtimes is None:
+        found = [output.runtime for output in stated if output.runtime in target.runtimes]
+        runtimes = list(dict.fromkeys(found or target.runtimes))
+    if precisions is None:
+        known = [output.precision for output in stated if output.precision in target.precisions]
+        precisions = list(dict.fromkeys(known or target.precisions[:1]))
+    return {"outputs": json.dumps(_each(runtimes, precisions))}
+
+
+def _each(runtimes: Sequence[str], precisions: Sequence[str]) -> list[dict[str, str]]:
+    """Return all pairs; the smallest files come first."""
     return [
         {"runtime": runtime, "precision": precision}
         for precision in precisions

@@ -116,7 +116,7 @@ def outputs_of(recipe: Recipe, target: Target) -> tuple[Output, ...]:
         UsageError: The target runs no such file.
     """
     if not recipe.outputs:
-        return _usual_outputs(recipe, target)
+        return usual_outputs(recipe, target)
     for output in recipe.outputs:
         if output.runtime not in target.runtimes:
             raise UsageError(
@@ -131,7 +131,8 @@ def outputs_of(recipe: Recipe, target: Target) -> tuple[Output, ...]:
     return recipe.outputs
 
 
-def _usual_outputs(recipe: Recipe, target: Target) -> tuple[Output, ...]:
+def usual_outputs(recipe: Recipe, target: Target) -> tuple[Output, ...]:
+    """Return what target and data suggest: int8 where there are calibration data, and float32."""
     # Without a target one runtime is enough: the one that takes every operator.
     runtimes = target.runtimes if target.name else target.runtimes[:1]
     wanted = [

@@ -87,6 +87,9 @@ SAMPLES: Final[Mapping[str, object]] = {
 LARGER: Final[Mapping[str, str]] = {"finetune": "finetune", "shape": "shapes.NAME"}
 """Flags whose value is a file, or part of whose key is in the value."""
 
+HALVES: Final = frozenset({"to", "precision"})
+"""Flags that make ``outputs`` together."""
+
 TARGETS: Final = """\
 # Targets
 
@@ -124,6 +127,9 @@ def flag_keys() -> dict[str, str]:
             continue
         value = SAMPLES.get(field.name, "float32")
         flags = Flags(**{field.name: value})  # type: ignore[arg-type]  # one of each kind
+        if field.name in HALVES:
+            found[field.name] = "outputs"
+            continue
         (key,) = set(overlay(flags, has_recipe=True)) - bare
         found[field.name] = key
     return found

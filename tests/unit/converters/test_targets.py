@@ -1,10 +1,12 @@
 """Targets are data: each file is read, each board leads to one, and outputs follow them."""
 
+import json
 from importlib import resources
 
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from converters.flags import Flags, other_half
 from converters.recipe import CalibrationData, Output, Recipe
 from converters.targets import Target, load_target, outputs_of, target_of, targets
 from edgeops.contracts.manifest import Task
@@ -73,6 +75,31 @@ def test_what_is_made_follows_target_and_data(
     )
     found = outputs_of(stated, target_of(stated))
     assert [f"{output.runtime}-{output.precision}" for output in found] == expected
+
+
+INT8 = CalibrationData(data="c.npz")
+BOTH = (Output(runtime="tflite", precision="int8"), Output(runtime="onnx", precision="float16"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "stated", "expected"),
+    [
+        (Flags(to="tflite"), recipe(calibration=INT8), ["tflite-int8", "tflite-float32"]),
+        (Flags(to="tflite"), recipe(), ["tflite-float32"]),
+        (Flags(to="onnx"), recipe(outputs=BOTH), ["onnx-int8", "onnx-float16"]),
+        (Flags(precision="float32"), recipe(outputs=BOTH), ["tflite-float32", "onnx-float32"]),
+        (Flags(precision="int8"), recipe(target="mcu-tflm", outputs=BOTH), ["tflite-int8"]),
+        (Flags(to="onnx"), recipe(target="npu-per-tensor"), ["onnx-int8"]),
+        (Flags(to="onnx", precision="int8"), recipe(), []),
+        (Flags(), recipe(), []),
+    ],
+)
+def test_one_flag_takes_the_other_half_from_the_recipe(
+    flags: Flags, stated: Recipe, expected: list[str]
+) -> None:
+    found = other_half(flags, stated)
+    pairs = json.loads(found["outputs"]) if found else []
+    assert [f"{pair['runtime']}-{pair['precision']}" for pair in pairs] == expected
 
 
 @pytest.mark.parametrize(
