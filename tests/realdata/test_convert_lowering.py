@@ -11,8 +11,8 @@ from converters.importing.gate import compare
 from converters.importing.importer import import_model
 from converters.onnx_format import read_model, serialize
 from converters.ort import OrtModel
+from converters.quant.noise import relative_noise
 from converters.quant.planner import plan_quantization
-from converters.quant.sensitivity import relative_noise
 from converters.quant.write_onnx import write_onnx_int8
 from converters.tflite.catalog import lower_to_tflite
 from tests.unit.converters.tflite_runner import TfliteRunner
