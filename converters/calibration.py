@@ -22,9 +22,6 @@ CalibrationMethod = Literal["minmax", "percentile", "mse", "entropy", "auto"]
 PERCENTILE: Final = 0.9999
 HIGH_PERCENTILE: Final = 0.99999
 
-CHOICE_SAMPLES: Final = 8
-"""Samples that ``auto`` compares methods on."""
-
 KEPT_SAMPLES: Final = 16
 MAX_KEPT_BYTES: Final = 32 << 20
 """Samples held for whatever needs whole ones: comparisons, rankings, corrections."""
@@ -81,6 +78,8 @@ class Calibrator:
         """Return every tensor's histogram; the first call passes over the samples."""
         if not self._histograms:
             self._histograms = {n: Histogram(limit.range()) for n, limit in self._limits.items()}
+            for histogram in self._histograms.values():
+                histogram.set_aside(self._judged()[0])
             self._watch(self._histograms, lambda _: None)
         return self._histograms
 
@@ -88,21 +87,29 @@ class Calibrator:
         """Return at most ``count`` samples, spread evenly over all; 16 are held at most."""
         return self._spread.pick(count)
 
-    def _by(self, method: CalibrationMethod) -> dict[str, Range]:
-        match method:
-            case "minmax":
-                return {name: limit.range() for name, limit in self._limits.items()}
-            case "percentile":
-                return {n: h.percentile(PERCENTILE) for n, h in self.histograms().items()}
-            case "mse":
-                return {n: h.least_error() for n, h in self.histograms().items()}
-            case "entropy":
-                return {n: h.least_divergence() for n, h in self.histograms().items()}
-            case "auto":
-                high = {n: h.percentile(HIGH_PERCENTILE) for n, h in self.histograms().items()}
-                singles: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "mse", "entropy")
-                candidates = [*(self.ranges(single).ranges for single in singles), high]
-                return choose_ranges(self._graph, candidates, self.feeds(CHOICE_SAMPLES))
+    def _by(self, method: CalibrationMethod) -> Mapping[str, Range]:
+        limits = {name: limit.range() for name, limit in self._limits.items()}
+        if method == "minmax":
+            return limits
+        histograms = self.histograms()
+        if method != "auto":
+            return _ranges_by(method, limits, histograms)
+        # Ranges that were fitted to the samples they are judged on would clip too much.
+        numbers, feeds = self._judged()
+        rest = {name: limit.range_without(numbers) for name, limit in self._limits.items()}
+        apart = {name: histogram.without_aside() for name, histogram in histograms.items()}
+        return choose_ranges(
+            self._graph,
+            [_ranges_by(single, limits, histograms) for single in _SINGLES],
+            [_ranges_by(single, rest, apart) for single in _SINGLES],
+            feeds,
+        )
+
+    def _judged(self) -> tuple[tuple[int, ...], tuple[Feeds, ...]]:
+        """Return number and content of the samples that ``auto`` compares methods on."""
+        kept = self._spread.numbered()
+        chosen = kept[1::2] or kept
+        return tuple(n for n, _ in chosen), tuple(f for _, f in chosen)
 
     def _watch(
         self,
@@ -134,11 +141,39 @@ class Calibrator:
                 )
 
 
+_Single = Literal["minmax", "percentile", "high-percentile", "mse", "entropy"]
+
+_SINGLES: Final[tuple[_Single, ...]] = (
+    "minmax",
+    "percentile",
+    "high-percentile",
+    "mse",
+    "entropy",
+)
+
+
+def _ranges_by(
+    method: _Single, limits: Mapping[str, Range], histograms: Mapping[str, Histogram]
+) -> Mapping[str, Range]:
+    """Return every tensor's range by one method."""
+    match method:
+        case "minmax":
+            return limits
+        case "percentile":
+            return {name: h.percentile(PERCENTILE) for name, h in histograms.items()}
+        case "high-percentile":
+            return {name: h.percentile(HIGH_PERCENTILE) for name, h in histograms.items()}
+        case "mse":
+            return {name: h.least_error() for name, h in histograms.items()}
+        case "entropy":
+            return {name: h.least_divergence() for name, h in histograms.items()}
+
+
 class _SpreadSamples:
     """Copies of a few samples of a stream, evenly spread, whatever its length."""
 
     def __init__(self) -> None:
-        self._kept: list[Feeds] = []
+        self._kept: list[tuple[int, Feeds]] = []
         self._step = 1
         self._seen = 0
 
@@ -151,13 +186,18 @@ class _SpreadSamples:
                 self._kept = self._kept[::2]
                 self._step *= 2
             if self._seen % self._step == 0:
-                self._kept.append({name: value.copy() for name, value in feeds.items()})
+                copied = {name: value.copy() for name, value in feeds.items()}
+                self._kept.append((self._seen, copied))
         self._seen += 1
 
     def pick(self, count: int) -> tuple[Feeds, ...]:
         """Return at most ``count`` of the kept samples."""
         step = -(-len(self._kept) // count)
-        return tuple(self._kept[::step])
+        return tuple(feeds for _, feeds in self._kept[::step])
+
+    def numbered(self) -> tuple[tuple[int, Feeds], ...]:
+        """Return all kept samples with their numbers in the stream."""
+        return tuple(self._kept)
 
 
 def calibrate(graph: Graph, samples: Samples, method: CalibrationMethod = "minmax") -> Calibration:

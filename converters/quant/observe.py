@@ -1,6 +1,6 @@
 """Watch tensors go by and remember their ranges in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +64,13 @@ class MinMax:
         """Return what was seen; zero where nothing was."""
         return Range(min(self._lows), max(self._highs)) if self._lows else Range(0.0, 0.0)
 
+    def range_without(self, samples: Collection[int]) -> Range:
+        """Return what all samples but those of these numbers spanned."""
+        kept = [i for i in range(len(self._lows)) if i not in samples]
+        if not kept:
+            return self.range()
+        return Range(min(self._lows[i] for i in kept), max(self._highs[i] for i in kept))
+
     def per_sample(self) -> npt.NDArray[np.float64]:
         """Return ``(samples, 2)``: smallest and largest value of each."""
         return np.asarray([self._lows, self._highs], np.float64).T
@@ -79,6 +86,8 @@ class Histogram:
     def __init__(self, full: Range) -> None:
         self._full = full
         self._counts: npt.NDArray[np.int64] = np.zeros(HISTOGRAM_BINS, np.int64)
+        self._without = self._counts.copy()
+        self._set_aside: Collection[int] = ()
         self._added = 0
 
     def add(self, values: Array) -> None:
@@ -88,12 +97,26 @@ class Histogram:
         # An odd step, begun elsewhere in every sample, falls in step with no row or channel.
         step = max(1, flat.size // SAMPLED_VALUES) | 1
         numbers = flat[self._added % step :: step].astype(np.float64)
+        aside = self._added in self._set_aside
         self._added += 1
         if high > low:
             numbers = numbers[np.isfinite(numbers)]
             places = ((numbers - low) * (HISTOGRAM_BINS / (high - low))).astype(np.int64)
             places = np.clip(places, 0, HISTOGRAM_BINS - 1)
-            self._counts += np.bincount(places, minlength=HISTOGRAM_BINS)
+            counts = np.bincount(places, minlength=HISTOGRAM_BINS)
+            self._counts += counts
+            if not aside:
+                self._without += counts
+
+    def set_aside(self, samples: Collection[int]) -> None:
+        """Say which samples, by their number, ``without_aside`` is to leave out."""
+        self._set_aside = frozenset(samples)
+
+    def without_aside(self) -> "Histogram":
+        """Return the histogram of all samples but those set aside, in the same bins."""
+        rest = Histogram(self._full)
+        rest._counts = self._without
+        return rest
 
     @property
     def full(self) -> Range:

@@ -25,41 +25,36 @@ _SCALAR: Final = TensorType(np.dtype(np.float32), ())
 
 
 def choose_ranges(
-    graph: Graph, candidates: Sequence[Ranges], feeds: Sequence[Feeds]
+    graph: Graph, candidates: Sequence[Ranges], trials: Sequence[Ranges], feeds: Sequence[Feeds]
 ) -> dict[str, Range]:
-    """Return the ranges with the least noise at the model's heads on ``feeds``.
+    """Return the ranges of the methods that make the least noise on samples they never saw.
 
-    First a mixture is made: for every tensor the candidate that does the least harm at
-    the outputs of the layers that read it. Then the mixture has to beat each candidate on
-    the whole quantized model, or the best of them is returned as it is.
+    First a mixture is made: for every tensor the method that does the least harm at the
+    outputs of the layers that read it. Then the mixture has to beat each method on the
+    whole quantized model, or the best of them is taken for all tensors.
 
     Args:
         graph: The float graph.
-        candidates: Ranges of all tensors, by one method each; the first is the default.
+        candidates: Ranges of all tensors by one method each; the first is the default.
+        trials: The same methods without ``feeds``: these are what is judged.
         feeds: A few samples.
     """
-    mixed = _mixture(graph, candidates, feeds)
+    harm = _local_harm(graph, trials, feeds)
+    picked = {tensor: min(e, key=lambda index: (e[index], index)) for tensor, e in harm.items()}
     heads = head_tensors(graph)
     expected = answers(with_outputs(graph, heads), feeds)
-    rivals = [dict(candidate) for candidate in candidates]
-    best, least = rivals[0], np.inf
-    for ranges in (mixed, *rivals):
-        plan = plan_quantization(graph, ranges)
+    ways = [dict.fromkeys(candidates[0], index) for index in range(len(candidates))]
+    best, least = ways[0], np.inf
+    for way in (*ways, ways[0] | picked):
+        plan = plan_quantization(graph, _by_method(trials, way))
         noise = mean_noise(expected, answers(watch_heads(graph, plan, heads), feeds))
         if noise < least:
-            best, least = ranges, noise
-    return best
+            best, least = way, noise
+    return _by_method(candidates, best)
 
 
-def _mixture(
-    graph: Graph, candidates: Sequence[Ranges], feeds: Sequence[Feeds]
-) -> dict[str, Range]:
-    harm = _local_harm(graph, candidates, feeds)
-    chosen = dict(candidates[0])
-    for tensor, errors in harm.items():
-        best = min(errors, key=lambda index: (errors[index], index))
-        chosen[tensor] = candidates[best][tensor]
-    return chosen
+def _by_method(candidates: Sequence[Ranges], way: Mapping[str, int]) -> dict[str, Range]:
+    return {tensor: candidates[index][tensor] for tensor, index in way.items()}
 
 
 def _local_harm(
