@@ -334,6 +334,19 @@ def test_an_update_keeps_the_scales_of_the_release_before_and_names_it(
     assert run(capsys, *words, "--check", str(second["bundle"]))[0] == 0
 
 
+def test_the_report_splits_the_metric_by_columns_of_the_data(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, record = convert(capsys, folder, "--slices", "site", "--to", "onnx")
+
+    assert status == 0
+    assert record["verdict"] == "pass"
+    page = (folder / "out" / "colours-1.2.3.report.html").read_text()
+    assert "site" in page
+    manifest = open_folder(folder / "out" / "colours-1.2.3").manifest
+    assert manifest.recipe["options"]["evaluation"]["slices"] == ["site"]
+
+
 def test_microcontrollers_get_integer_edges_and_an_arena(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
