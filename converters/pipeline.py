@@ -1,8 +1,6 @@
 """A conversion from recipe to signed bundle: the order of the steps."""
 
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,11 +14,11 @@ from converters.recipe import LoadedRecipe
 from converters.release import file_title, publish, seal
 from converters.report.files import write_beside
 from converters.session import open_session
+from converters.work_folder import work_folder
 from edgeops.bundle import SUFFIX
 from edgeops.clock import Clock
 from edgeops.contracts.manifest import Manifest
-from edgeops.durable import remove_tree, rename
-from edgeops.errors import StorageError
+from edgeops.durable import rename
 from edgeops.trust import SigningKey
 
 BUNDLE: Final = "bundle"
@@ -62,7 +60,7 @@ def convert(
     started = clock.monotonic()
     progress = progress or Unseen()
     session = open_session(loaded, say, progress)
-    with _work_folder(out) as work:
+    with work_folder(out) as work:
         made = make_files(session, work, work / BUNDLE, clock, say)
         progress.stage("writing the bundle")
         documented = document(made, work / BUNDLE, development=signer.development)
@@ -70,22 +68,6 @@ def convert(
         if documented.manifest is None:
             return _refused(documented, done, work, out)
         return _published(documented, documented.manifest, done, work, out=out, signer=signer)
-
-
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """Yield a hidden folder in ``out`` that is gone afterwards, whatever happens."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        work = out / f".making.{secrets.token_hex(4)}"
-        work.mkdir()
-    except OSError as error:
-        raise StorageError(f"cannot write into {out}: {error.strerror or error}") from error
-    try:
-        yield work
-    finally:
-        with undisturbed():
-            remove_tree(work)
 
 
 def _refused(documented: Documented, done: Conversion, work: Path, out: Path) -> Conversion:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from converters.interruption import TERMINATED, ending_cleanly, undisturbed
+from converters.work_folder import work_folder
+from edgeops.errors import StorageError
 
 
 def test_sigterm_runs_the_cleaning_up(tmp_path: Path) -> None:
@@ -65,3 +67,33 @@ def test_threads_that_cannot_be_interrupted_are_left_alone() -> None:
     other.join()
 
     assert done == ["done"]
+
+
+def test_a_work_folder_is_gone_afterwards(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with work_folder(out) as work:
+        (work / "half").touch()
+        assert [path.name for path in out.iterdir()] == [work.name]
+    assert list(out.iterdir()) == []
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed = tmp_path / ".making.0123abcd"
+    killed.mkdir()
+    (killed / "lock").touch()
+    (killed / "half.onnx").touch()
+
+    with work_folder(tmp_path) as work:
+        assert not killed.exists()
+        with work_folder(tmp_path) as other:
+            assert work.exists(), "a running conversion's folder is left alone"
+            assert other != work
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match="cannot write into"), work_folder(tmp_path / "file"):
+        pass
