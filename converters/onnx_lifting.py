@@ -11,6 +11,7 @@ from typing import Final
 import onnx
 import onnx.checker
 import onnx.defs
+import onnx.helper
 import onnx.inliner
 import onnx.shape_inference
 import onnx.version_converter
@@ -41,6 +42,9 @@ _CONVERTER_ERRORS: Final = (
     onnx.checker.ValidationError,
     onnx.version_converter.ConvertError,
 )
+
+_CORE: Final = frozenset({"", "ai.onnx"})
+"""The two names of the domain that the operator set's number is for."""
 
 _SUBGRAPH_KINDS: Final = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
@@ -169,6 +173,9 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
+    if not any(node.domain in _CORE for node in model.graph.node):
+        _stamp(model, TARGET_OPSET)  # any number will do: nothing in it goes by it
+        return model
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset == 0:
@@ -190,6 +197,14 @@ def _lift(model: onnx.ModelProto) -> onnx.ModelProto:
             f"export with operator set {OLDEST_OPSET} to {NEWEST_OPSET}"
         ) from error
     return lifted
+
+
+def _stamp(model: onnx.ModelProto, opset: int) -> None:
+    """Name ``opset``, once; exporters of trees name none, or the same one twice."""
+    others = [entry for entry in model.opset_import if entry.domain not in _CORE]
+    entries = [onnx.helper.make_opsetid("", opset), *others]
+    del model.opset_import[:]
+    model.opset_import.extend(entries)
 
 
 def _relabel(model: onnx.ModelProto, opset: int) -> bool:

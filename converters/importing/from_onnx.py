@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from converters.arrays import Array, Feeds
+from converters.importing.classical_outputs import scores_alone
 from converters.importing.half_precision import TOLERANCE as HALF_TOLERANCE
 from converters.importing.half_precision import is_half
 from converters.importing.origin import GATE_TOLERANCE, Origin, Reference
@@ -48,8 +49,8 @@ def open_onnx(spec: str, folder: Path, shapes: Mapping[str, Sequence[int]]) -> O
     """
     del shapes
     path = folder / spec
-    data = read_model(path)
-    notes: list[str] = []
+    data, said = scores_alone(read_model(path))
+    notes = list(said)
     tolerance = GATE_TOLERANCE
     reference: Reference
     try:

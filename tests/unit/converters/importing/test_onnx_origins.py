@@ -12,7 +12,7 @@ from converters.arrays import Array, Feeds
 from converters.importing.gate import compare, require_equal
 from converters.importing.importer import import_model
 from converters.importing.origin import Origin, format_of, open_origin
-from converters.onnx_format import serialize
+from converters.onnx_format import TARGET_OPSET, serialize
 from converters.ort import OrtModel
 from converters.tflite.catalog import lower_to_tflite
 from edgeops.errors import (
@@ -166,11 +166,53 @@ def test_trees_stay_in_their_domain_with_types_from_a_run(tmp_path: Path) -> Non
         lower_to_tflite(graph)
 
 
-def test_maps_are_refused_in_one_sentence(tmp_path: Path) -> None:
-    origin = origin_of(trees(maps=True), tmp_path)
+@pytest.mark.parametrize("sets", [[("ai.onnx.ml", 1)], [("", 22), ("ai.onnx.ml", 1), ("", 22)]])
+def test_trees_alone_need_no_core_operator_set(sets: list[tuple[str, int]], tmp_path: Path) -> None:
+    """Exporters of boosted trees name none, skl2onnx names one twice that nothing goes by."""
+    model = onnx.load_from_string(trees())
+    del model.graph.node[1:]
+    model.graph.output[0].name = "scores"
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sets)
 
-    with pytest.raises(ConversionError, match="tensor"):
-        import_model(origin.onnx)
+    origin = origin_of(bytes(model.SerializeToString()), tmp_path)
+    graph = import_model(origin.onnx)
+
+    assert graph.opset == TARGET_OPSET
+    result = compare(origin.reference, OrtModel(serialize(graph)), feeds("x", 1, 3))
+    assert result.relative == 0 < result.max_abs_value
+
+
+def test_core_operators_without_their_operator_set_are_refused(tmp_path: Path) -> None:
+    model = onnx.load_from_string(conv_net())
+    del model.opset_import[:]
+
+    with pytest.raises(ConversionError, match="opset"):
+        import_model(origin_of(bytes(model.SerializeToString()), tmp_path).onnx)
+
+
+def test_maps_become_tensors_and_labels_are_left_to_the_scores(tmp_path: Path) -> None:
+    model = onnx.load_from_string(trees(maps=True))
+    label = onnx.helper.make_tensor_value_info("label", onnx.TensorProto.INT64, ["n"])
+    model.graph.output.insert(0, label)
+
+    origin = origin_of(bytes(model.SerializeToString()), tmp_path)
+    graph = import_model(origin.onnx)
+
+    assert graph.outputs == ("maps",)
+    assert graph.shape("maps") == (1, 2)
+    assert [note for note in origin.notes if "'label' is left out" in note]
+    found = origin.reference.run({"x": np.array([[0, 1, 0]], np.float32)})
+    assert found["maps"].tolist() == [pytest.approx([0.2, 0.8])]
+
+
+def test_map_that_is_no_output_is_refused_in_one_sentence() -> None:
+    model = onnx.load_from_string(trees(maps=True))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("scores", FLOAT, ["n", 2]))
+
+    with pytest.raises(ConversionError, match="no tensor") as refusal:
+        import_model(bytes(model.SerializeToString()))
+    assert "\n" not in str(refusal.value)
 
 
 def test_file_newer_than_the_runtime_is_held_against_onnx_itself(tmp_path: Path) -> None:
