@@ -18,7 +18,7 @@ from converters.importing.general_gemm import spell_out_gemms
 from converters.importing.one_dimensional import lift_lines
 
 _WINDOWED: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
-_WEIGHTED: Final = frozenset({"Conv", "Gemm"})
+_WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _SMALLEST_IMAGE_RANK: Final = 3
 _MATRIX_RANK: Final = 2
 
@@ -224,10 +224,13 @@ def _plain_biases(graph: Graph) -> Graph:
 
 
 def _own_weights(graph: Graph) -> Graph:
-    """Copy weights and biases that two layers share: each gets scales of its own."""
+    """Copy weights and biases that anything else uses too: each layer's may change alone."""
     constants = dict(graph.constants)
     taken = tensor_names(graph)
-    owned: set[str] = set()
+    owned = set(graph.outputs)
+    for node in graph.nodes:
+        layer = node.op in _WEIGHTED and not node.domain
+        owned.update(node.inputs[:1] + node.inputs[3:] if layer else node.inputs)
     nodes: list[Node] = []
     for node in graph.nodes:
         inputs = list(node.inputs)

@@ -8,6 +8,7 @@ weights alone does not. Source: the energy form of Sun et al. 2023, "Wanda", for
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from converters.pruning.groups import ChannelMap
 from edgeops.errors import ConversionError
 
 Doubles = npt.NDArray[np.float64]
+
+STILL: Final = 1e-12
+"""Share of the squared mean; a variance below it is rounding."""
 
 
 class ChannelMoments:
@@ -47,6 +51,10 @@ class ChannelMoments:
     def variance(self) -> Doubles:
         """Return the variance over all positions of all samples."""
         return self._squares / max(self._count, 1)
+
+    def is_still(self) -> bool:
+        """Whether nothing but rounding moves: one position of one sample, or all alike."""
+        return bool(np.all(self.variance() <= STILL * self._mean**2))
 
 
 def score_channels(
@@ -76,7 +84,10 @@ def score_channels(
     for node in layers:
         source = node.inputs[0]
         energy = weight_energy(graph, node) * moments[source].variance()
-        parts = energy / max(float(energy.mean()), np.finfo(np.float64).tiny)
+        if moments[source].is_still():
+            parts = np.ones(len(energy))  # the samples tell nothing: no channel is dead
+        else:
+            parts = energy / max(float(energy.mean()), np.finfo(np.float64).tiny)
         for channel, part in zip(
             channels.tensors[source].ids.tolist(), parts.tolist(), strict=True
         ):

@@ -13,7 +13,7 @@ from converters.ort import OrtModel
 from converters.pruning.channels import Cut
 from converters.pruning.groups import ChannelMap, find_groups, live
 from converters.pruning.importance import score_channels
-from converters.pruning.repair import LayerRepair, repair
+from converters.pruning.repair import CHECK_EVERY, LayerRepair, repair
 from converters.pruning.selection import choose_channels
 from converters.pruning.shrink import parameters, shrink
 from converters.quant.operators import multiply_accumulates
@@ -97,6 +97,11 @@ class Pruner:
                 f"(more than {multiple}, and neither inputs nor outputs of the model)"
             )
         self._scores = score_channels(graph, self._channels, self._samples)
+        if len(self._samples) < CHECK_EVERY:
+            raise ConversionError(
+                f"pruning needs at least {CHECK_EVERY} samples to refit layers and to judge the "
+                f"fit, and is meant for 100 to 400; found {len(self._samples)}"
+            )
 
     def _choosable(self) -> frozenset[int]:
         even = {c: 0.0 for group in self._channels.groups for c in group.channels}

@@ -42,6 +42,8 @@ UNDISTURBED: Final = 1e-9
 """Share of the energy; less is float32 rounding, as where only dead channels went."""
 REFITTED: Final = frozenset({"Conv", "Gemm", "MatMul"})
 
+_MATRIX_RANK = 2
+
 
 @dataclass(frozen=True, slots=True)
 class LayerRepair:
@@ -96,9 +98,16 @@ def _disturbed(graph: Graph, channels: ChannelMap, removed: frozenset[int]) -> I
     for node in graph.nodes:
         if node.name in losing or any(name in changed for name in node.inputs):
             changed.update(node.outputs)
-            weighted = node.op in REFITTED or node.op == "ConvTranspose"
-            if weighted and node.inputs[1] in graph.constants:
+            if _has_weights(graph, node):
                 yield node.name
+
+
+def _has_weights(graph: Graph, node: Node) -> bool:
+    """Whether ``node`` is a layer; a product with a stack of matrices or a vector is none."""
+    if node.op not in REFITTED and node.op != "ConvTranspose":
+        return False
+    weights = graph.constants.get(node.inputs[1])
+    return weights is not None and (node.op != "MatMul" or weights.ndim == _MATRIX_RANK)
 
 
 def _kept_outputs(

@@ -1,6 +1,6 @@
 """Pruning as a whole: round numbers, budgets, repair, and what it refuses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +92,28 @@ def test_repair_brings_the_answers_closer_on_samples_it_has_not_seen() -> None:
     )
 
 
+@pytest.mark.parametrize("other", ["Sub", "MatMul"])
+def test_a_refit_leaves_alone_what_else_uses_the_constant(other: str) -> None:
+    b = NetBuilder(1, 16)
+    shared = b.random(24, 24) if other == "MatMul" else b.random(24)
+    hidden = b.add("Relu", b.add("Gemm", f"x {b.random(16, 24)} {b.random(24)}"))
+    if other == "MatMul":
+        middle = b.add("Tanh", b.add("MatMul", f"{hidden} {shared}"))
+    else:
+        middle = b.add("Tanh", b.add("Gemm", f"{hidden} {b.random(24, 24)} {shared}"))
+    b.dense(b.add("Relu", b.add(other, f"{middle} {shared}")), 24, 3, "y")
+    graph = b.graph({"y": [1, 3]})
+    uses = [name for node in graph.nodes for name in node.inputs if name in graph.constants]
+    samples = feeds("x", 1, 16, count=60)
+
+    pruned = prune(graph, samples, 0.2, multiple=4)
+
+    assert len(uses) == len(set(uses))
+    assert all(
+        layer.error_repaired is None or layer.error_repaired < 0.2 for layer in pruned.layers
+    )
+
+
 def test_pruning_repeats_byte_for_byte() -> None:
     first, second = (prune(chain(), SAMPLES[:16], 0.3) for _ in range(2))
 
@@ -179,6 +201,51 @@ def test_a_ratio_that_is_none_is_refused(ratio: float) -> None:
 def test_pruning_without_samples_is_refused() -> None:
     with pytest.raises(ConversionError, match="needs samples"):
         prune(chain(), [], 0.2)
+
+
+def test_too_few_samples_to_judge_a_refit_are_refused() -> None:
+    with pytest.raises(ConversionError, match="at least 4 samples"):
+        prune(chain(), SAMPLES[:3], 0.3)
+
+
+def dense() -> Graph:
+    b = NetBuilder(1, 16)
+    hidden = b.add("Relu", b.dense("x", 16, 32))
+    b.dense(b.add("Relu", b.dense(hidden, 32, 24)), 24, 4, "y")
+    return b.graph({"y": [1, 4]})
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_samples_that_are_all_alike_do_not_make_channels_dead(value: float) -> None:
+    alike: list[Feeds] = [{"x": np.full((1, 16), value, np.float32)}] * 20
+
+    pruned = prune(dense(), alike, 0.99, multiple=4)
+
+    assert pruned.removed <= 0.5
+
+
+def by_a_stack(b: NetBuilder, source: str) -> str:
+    return b.add("MatMul", f"{source} {b.random(1, 24, 8)}", "y")
+
+
+def by_a_vector(b: NetBuilder, source: str) -> str:
+    return b.add("MatMul", f"{source} {b.random(24)}", "y")
+
+
+@pytest.mark.parametrize(("product", "shape"), [(by_a_stack, [1, 6, 8]), (by_a_vector, [1, 6])])
+def test_a_product_behind_a_cut_that_is_no_layer_stays_as_it_is(
+    product: Callable[[NetBuilder, str], str], shape: list[int]
+) -> None:
+    b = NetBuilder(1, 6, 12)
+    hidden = b.add("Relu", b.add("MatMul", f"x {b.random(12, 32)}"))
+    product(b, b.add("Relu", b.add("MatMul", f"{hidden} {b.random(32, 24)}")))
+    graph = b.graph({"y": shape})
+    samples = feeds("x", 1, 6, 12, count=40)
+    pruner = Pruner(graph, samples, multiple=4)
+
+    cut, repaired = pruner.cut(0.3, repaired=False), pruner.cut(0.3)
+
+    assert noise(graph, repaired.graph, samples) < noise(graph, cut.graph, samples)
 
 
 def test_samples_that_overflow_are_refused() -> None:
