@@ -159,7 +159,7 @@ def two_sided(
     positive = np.asarray([truth.label == label for truth in truths])
     if positive.all() or not positive.any():
         raise UsageError("auc needs samples of both kinds")
-    return positive, np.asarray([_positive_score(result) for result in results], np.float64)
+    return positive, _scores_for(label, results)
 
 
 def _positive_label(truths: Sequence[Truth]) -> str:
@@ -171,8 +171,24 @@ def _positive_label(truths: Sequence[Truth]) -> str:
     return max(labels)
 
 
-def _positive_score(result: Result) -> float:
-    return result.scores[-1] if len(result.scores) == _TWO_CLASSES else result.score
+def _scores_for(label: str, results: Sequence[Result]) -> npt.NDArray[np.float64]:
+    """Return every sample's score for ``label``, or its only score where there are no classes.
+
+    Raises:
+        UsageError: The model knows more than two classes.
+    """
+    classes = max(len(result.scores) for result in results)
+    if classes <= 1:
+        return _scores(results)
+    if classes != _TWO_CLASSES:
+        raise UsageError(f"auc needs a model of two classes, this one has {classes}")
+    scores = np.asarray([result.scores for result in results], np.float64)
+    # Results do not name the classes, but each says the score of the one that it answers.
+    clear = [result for result in results if result.scores[0] != result.scores[1]]
+    if not clear:
+        return scores[:, 1]
+    answered = int(np.argmin(np.abs(np.asarray(clear[0].scores) - clear[0].score)))
+    return scores[:, answered if clear[0].label == label else 1 - answered]
 
 
 def macro(

@@ -69,6 +69,32 @@ def test_auc_takes_the_second_of_two_classes() -> None:
     assert auc(results, true("no", "yes")) == 1.0
 
 
+@pytest.mark.parametrize("labels", [("good", "defect"), ("defect", "good")])
+@pytest.mark.parametrize("threshold", [0.5, 0.2, 0.05])
+def test_auc_does_not_depend_on_the_order_of_the_classes(
+    labels: tuple[str, str], threshold: float
+) -> None:
+    first, second = labels
+    results = [
+        Result(
+            task="classification",
+            label=second if score >= threshold else first,
+            score=score if score >= threshold else 1 - score,
+            scores=(1 - score, score),
+        )
+        for score in (0.1, 0.3, 0.25, 0.9)
+    ]
+
+    assert auc(results, true(first, first, second, second)) == 0.75
+
+
+def test_auc_of_more_than_two_classes_is_refused_though_the_data_hold_two() -> None:
+    results = [Result(task="keyword", label="a", score=0.5, scores=(0.5, 0.3, 0.2))] * 2
+
+    with pytest.raises(UsageError, match="two classes"):
+        auc(results, true("a", "b"))
+
+
 def test_agreement_needs_no_labels() -> None:
     assert agreement(said("a", "b"), said("a", "a")) == 0.5
     assert agreement(scored(1.0, 3.0), scored(1.0, 2.0)) == pytest.approx(1 - 0.5 / 1.5)
