@@ -2,7 +2,6 @@
 
 import pytest
 
-from converters.calibration import CalibrationMethod
 from converters.detections import overlap
 from converters.metrics import (
     Truth,
@@ -14,7 +13,6 @@ from converters.metrics import (
     per_class,
     top1,
 )
-from converters.quant.ladder import Rung, climb
 from edgeops.contracts.result import Box, Detection, Result
 from edgeops.errors import UsageError
 
@@ -123,31 +121,3 @@ def test_metrics_without_what_they_need_are_usage_errors() -> None:
         measure("auc", said("a", "b", "c"), true("a", "b", "c"), ())
     with pytest.raises(UsageError, match="labelled boxes"):
         measure("map50", [boxes()], [Truth()], ())
-
-
-def ranked(_: CalibrationMethod) -> list[str]:
-    return ["c", "a", "b", "d"]
-
-
-def test_ladder_stops_at_the_first_rung_within_budget() -> None:
-    drops = {"minmax": 0.2, "mse": 0.01, "percentile": 0.0}
-
-    tried = climb(lambda rung: drops[rung.name], ranked, 0.01)
-
-    assert [attempt.rung.name for attempt in tried] == ["minmax", "mse"]
-
-
-def test_ladder_keeps_twice_as_many_sensitive_layers_float_each_time() -> None:
-    def drop(rung: Rung) -> float:
-        return 0.5 if rung.method == "minmax" else 0.3 - 0.1 * len(rung.keep_float)
-
-    tried = climb(drop, ranked, 0.1)
-
-    assert [attempt.rung.keep_float for attempt in tried[3:]] == [("c",), ("a", "c")]
-    assert tried[-1].rung.method == "mse"
-
-
-def test_ladder_ends_at_half_of_the_layers() -> None:
-    tried = climb(lambda _: 1.0, ranked, 0.1)
-
-    assert [len(attempt.rung.keep_float) for attempt in tried] == [0, 0, 0, 1, 2]

@@ -12,10 +12,10 @@ from converters.graph import Graph
 from converters.importing.importer import import_model
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
+from converters.quant.noise import relative_noise
 from converters.quant.observe import Range
 from converters.quant.plan import QuantPlan, asymmetric_grid
 from converters.quant.planner import SENSITIVE, plan_quantization
-from converters.quant.noise import relative_noise
 from converters.quant.sensitivity import rank_layers
 from converters.quant.weights import MAX_BIAS_STEPS, bias_grid, weight_grid
 from converters.quant.write_onnx import write_onnx_int8

@@ -11,8 +11,8 @@ from converters.calibration import calibrate
 from converters.importing.importer import import_model
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
-from converters.quant.planner import plan_quantization
 from converters.quant.noise import relative_noise
+from converters.quant.planner import plan_quantization
 from converters.quant.write_onnx import write_onnx_int8
 from tests.unit.converters.nets import conv_net, feeds
 
