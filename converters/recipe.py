@@ -178,11 +178,6 @@ class LoadedRecipe:
         """Return the path that ``name`` means."""
         return self.folder / name
 
-    @property
-    def model(self) -> Path:
-        """Return the path of the model file."""
-        return self.path(self.recipe.model)
-
 
 def load_recipe(path: Path | None, overrides: Mapping[str, str]) -> LoadedRecipe:
     """Return the recipe at ``path`` with ``overrides`` (dotted key -> YAML text) laid over it.
