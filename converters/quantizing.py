@@ -14,6 +14,7 @@ from converters.ort import OrtModel
 from converters.outcome import JudgedVariant, Refusal
 from converters.quant.ladder import FALLBACKS, Attempt, Options, Rung, climb, is_within
 from converters.quant.noise import relative_noise
+from converters.quant.operators import multiply_accumulates
 from converters.quant.plan import QuantPlan
 from converters.quant.previous_grids import read_grids
 from converters.quant.rung_plans import Planned, RungPlans
@@ -87,7 +88,6 @@ def quantize(
 
     Raises:
         UsageError: There are no calibration data.
-        ConversionError: Nothing can be quantized.
     """
     if not outputs:
         return Quantized()
@@ -102,6 +102,10 @@ class _Made:
     drop: float
     variants: dict[Output, JudgedVariant]
     data: dict[str, bytes]
+
+
+class _HollowError(ConversionError):
+    """An int8 file would be int8 in name only."""
 
 
 class _Quantizer:
@@ -145,9 +149,15 @@ class _Quantizer:
         """Make ``outputs``, or what replaces them."""
         done = self._done
         integer = [output for output in outputs if output.precision == "int8"]
-        attempts = self._climb(integer) if integer else []
-        if integer and done.chosen is None:
-            attempts += self._fall_back(integer, attempts)
+        attempts: list[Attempt] = []
+        if integer:
+            try:
+                attempts += self._climb(integer)
+            except _HollowError as error:
+                attempts += self._do_without(integer, str(error))
+            else:
+                if done.chosen is None:
+                    attempts += self._fall_back(integer, self._missed(attempts), over_budget=True)
         for output in outputs:
             if output.precision != "int8":
                 attempts.append(self._make(output, within=None))
@@ -161,9 +171,11 @@ class _Quantizer:
             session.progress.stage(f"trying int8 by {rung.name}")
             planned = self._plans.plan(rung)
             if planned.plan.quantized_macs < LEAST_MACS:
-                raise ConversionError(
-                    "int8 would change nothing: the model has no layer to quantize"
-                )
+                if rung.keep_float == options.keep_float:
+                    raise _HollowError(
+                        "int8 would change nothing: the model has no layer to quantize"
+                    )
+                return Attempt(rung, TOTAL_LOSS, planned.noise)  # all that counts is float now
             made = self._write_and_judge(planned, outputs)
             if is_within(made.drop, session.max_drop):
                 self._best = made
@@ -254,19 +266,42 @@ class _Quantizer:
             _run_both_ways(session, (self._folder / made.file).read_bytes())
         return session.judge(self._folder, made, self._baseline)
 
-    def _fall_back(self, outputs: Sequence[Output], tried: Sequence[Attempt]) -> list[Attempt]:
+    def _missed(self, tried: Sequence[Attempt]) -> str:
+        """Return in words how far the best of ``tried`` is from the budget."""
+        session = self._session
+        best = min(tried, key=lambda attempt: attempt.drop)
+        return (
+            f"int8 misses the budget: {session.metric} drops by {best.drop:.4f} at best "
+            f"({best.rung.name}), {session.max_drop:g} is accepted"
+        )
+
+    def _do_without(self, outputs: Sequence[Output], reason: str) -> list[Attempt]:
+        """Refuse int8 files; other precisions help where there is something to multiply."""
+        graph = self._session.graph
+        if any(multiply_accumulates(graph, node) for node in graph.nodes):
+            return self._fall_back(outputs, reason, over_budget=False)
+        for output in outputs:
+            self._refuse(output, reason, over_budget=False)
+        return []
+
+    def _refuse(self, output: Output, reason: str, *, over_budget: bool) -> None:
+        self._done.refusals[output] = Refusal(
+            runtime=output.runtime,
+            precision=output.precision,
+            reason=reason,
+            over_budget=over_budget,
+        )
+
+    def _fall_back(
+        self, outputs: Sequence[Output], reason: str, *, over_budget: bool
+    ) -> list[Attempt]:
         """Replace int8 files by the first other precision that is within budget."""
         session, done = self._session, self._done
-        best = min(tried, key=lambda attempt: attempt.drop)
         attempts: list[Attempt] = []
         for output in outputs:
             (self._folder / file_name(output)).unlink(missing_ok=True)
             if output in done.refusals:
                 continue
-            reason = (
-                f"int8 misses the budget: {session.metric} drops by {best.drop:.4f} at best "
-                f"({best.rung.name}), {session.max_drop:g} is accepted"
-            )
             for precision in FALLBACKS[output.runtime]:
                 other = Output(runtime=output.runtime, precision=precision)
                 if precision not in session.target.precisions or other in session.outputs:
@@ -274,12 +309,7 @@ class _Quantizer:
                 attempts.append(self._make(other, within=session.max_drop))
                 if other in done.variants:
                     break
-            done.refusals[output] = Refusal(
-                runtime=output.runtime,
-                precision=output.precision,
-                reason=reason,
-                over_budget=True,
-            )
+            self._refuse(output, reason, over_budget=over_budget)
         return attempts
 
     def _make(self, output: Output, *, within: float | None) -> Attempt:

@@ -165,3 +165,69 @@ def test_a_file_that_can_run_code_is_not_read_unless_its_format_is_named(
 
     assert found[0] == 2
     assert "can run code" in found[1]
+
+
+def no_layer() -> bytes:
+    nodes = [node("Sigmoid", "x0", "s"), node("Slice", "s b e a", "y")]
+    at = {"b": np.array([0]), "e": np.array([3]), "a": np.array([1])}
+    return net(nodes, inputs={"x0": ["N", 4]}, outputs={"y": ["N", 3]}, constants={**at})
+
+
+def test_int8_of_a_model_without_a_layer_leaves_the_other_files(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "net.onnx").write_bytes(no_layer())
+
+    status, err = convert(capsys, "--to", "onnx,tflite", "--precision", "int8,float32")
+
+    assert status == 0, err
+    for runtime in ("onnx", "tflite"):
+        assert f"fallback: {runtime} int8 is not made: int8 would change nothing" in err
+    made = [file.name for file in sorted((folder / "out").rglob("*.*")) if file.is_file()]
+    assert {"float32.onnx", "float32.tflite"} <= {*made}, made
+
+
+def test_int8_alone_of_a_model_without_a_layer_is_refused_with_a_report(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "net.onnx").write_bytes(no_layer())
+
+    status, err = convert(capsys)
+
+    assert status == 70
+    assert "int8 would change nothing: the model has no layer to quantize" in err
+    assert sorted(f.suffix for f in (folder / "out").iterdir()) == [".html", ".json"]
+
+
+def test_layers_that_shall_all_stay_float_get_another_precision(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, err = convert(capsys, "--keep-float", "layer")
+
+    assert status == 0, err
+    assert "onnx int8 is not made: int8 would change nothing" in err
+    assert "dynamic-int8 takes its place" in err
+
+
+def test_rung_that_leaves_nothing_integer_is_one_more_that_misses_the_budget(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two layers, half may stay float; the first has all but 1 % of the work."""
+    x, w, v = floats(2, 12, 400), floats(1, 400, 400), floats(3, 400, 1)
+    nodes = [node("Gemm", "x0 w", "h", name="large"), node("Gemm", "h v", "y", name="small")]
+    data = net(
+        nodes,
+        inputs={"x0": ["N", 400]},
+        outputs={"y": ["N", 1]},
+        constants={"w": w, "v": v},
+    )
+    (folder / "net.onnx").write_bytes(data)
+    recipe = RECIPE.replace("top1, max_drop: 0.5", "mse, max_drop: 0").replace(
+        "{type: classification, labels: [a, b, c]}", "{type: regression}"
+    )
+    (folder / "recipe.yaml").write_text(recipe)
+    (folder / "x.npz").write_bytes(rows(x=x, y=(x @ w @ v)[:, 0]))
+
+    _, err = convert(capsys)
+
+    assert "int8 misses the budget" in err
