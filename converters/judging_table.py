@@ -18,8 +18,9 @@ def lines(found: Judgement) -> list[str]:
         drop = found.comparison.drop
         changed = found.comparison.changed
         tail = "" if changed is None else f", {changed:.1%} of the answers changed"
+        moves = "grows, relatively," if assessment.metric == "mse" else "drops"
         text.append(
-            f"against {_name(found.other)}: {assessment.metric} drops by {drop.value:+.4f}"
+            f"against {_name(found.other)}: {assessment.metric} {moves} by {drop.value:+.4f}"
             f"{_range(drop.low, drop.high)}{tail}"
         )
         text += [harm.sentence(_name(found.file)) for harm in found.comparison.harms]

@@ -58,10 +58,15 @@ class VariantReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalReport:
-    """An output that was asked for and is not there, with the nodes that stand in its way."""
+    """An output that was asked for and is not there, with the nodes that stand in its way.
+
+    Attributes:
+        over_budget: It can be made, but loses more than is accepted.
+    """
 
     id: str
     reason: str
+    over_budget: bool = False
     nodes: tuple[RefusedNode, ...] = ()
 
 

@@ -115,6 +115,7 @@ def make_report(
             RefusalReport(
                 id=f"{refusal.runtime}-{refusal.precision}",
                 reason=refusal.reason,
+                over_budget=refusal.over_budget,
                 nodes=refusal.nodes,
             )
             for refusal in conversion.refusals

@@ -52,8 +52,13 @@ def interval_text(metric: str, figure: Figure) -> str:
 def loss_text(metric: str, value: float) -> str:
     """Return a loss: points of a share, per cent of growth of an error."""
     if metric == "mse":
-        return f"{value * 100:+.1f} %"
+        return f"{value * 100:+.1f} %" if abs(value) >= 0.0005 else "0.0 %"  # noqa: PLR2004 - as below
     return f"{value * 100:+.1f} points" if abs(value) >= 0.0005 else "0.0 points"  # noqa: PLR2004 - what one digit shows
+
+
+def change_text(metric: str, drop: float) -> str:
+    """Return how the figure itself moved: a share falls by its loss, an error grows by it."""
+    return loss_text(metric, drop if metric == "mse" else -drop)
 
 
 def size_text(size: int) -> str:
@@ -88,7 +93,8 @@ def verdict_title(report: Report) -> str:
     if report.verdict == "refused":
         return "Refused: nothing was shipped"
     if report.verdict == "fallback":
-        return "Passed, but not exactly as asked"
+        whether = "Passed" if report.judged else "Made, not judged"
+        return f"{whether}, but not exactly as asked"
     return "Passed: as asked, and accurate enough" if report.judged else "Made, but not judged"
 
 
@@ -182,13 +188,21 @@ def _departures(report: Report) -> str:
 
 
 def _refusal(report: Report) -> str:
-    tried = [attempt.drop for attempt in report.attempts]
-    tried += [v.comparison.drop.value for v in report.variants if v.comparison is not None]
-    if tried:
-        least = loss_text(report.metric, min(tried)).removeprefix("+")
+    over = [refusal for refusal in report.refusals if refusal.over_budget]
+    reasons = "; ".join(f"{refusal.id}: {refusal.reason}" for refusal in over)
+    if report.variants:
+        kept = " and ".join(f"the {spoken(variant)}" for variant in report.variants)
+        return (
+            f"Accurate enough is only {kept}; each runtime that was asked for needs a file. "
+            f"What is missing loses too much: {reasons}."
+        )
+    if report.attempts and not any(attempt.within_budget for attempt in report.attempts):
+        least = loss_text(report.metric, min(attempt.drop for attempt in report.attempts))
         allowed = loss_text(report.metric, report.budget).removeprefix("+")
         return (
-            f"Nothing that was tried is accurate enough: the best loses {least} "
+            f"Nothing that was tried is accurate enough: the best loses {least.removeprefix('+')} "
             f"({metric_name(report.metric)}), {allowed} was allowed."
         )
+    if over:
+        return f"No file is accurate enough. {reasons}."
     return "None of the files that were asked for could be made."

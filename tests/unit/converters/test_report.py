@@ -1,29 +1,25 @@
 """The report: what it records, and that its page is whole, safe and needs no network."""
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
 from converters.appraisal import Appraisal, appraise
 from converters.assessment import Figure
 from converters.calibration import calibrate
-from converters.datasets import Dataset, Sample
 from converters.evaluation import Answers
-from converters.exam import choose_golden
 from converters.importing.importer import import_model
 from converters.metrics import Truth
 from converters.outcome import JudgedVariant, RefusedNode
 from converters.quant.planner import plan_quantization
 from converters.recipe import Output
 from converters.release import make_card
-from converters.report import plots, words
+from converters.report import words
 from converters.report.__main__ import main as redraw
 from converters.report.contents import (
     AttemptReport,
@@ -274,16 +270,61 @@ def test_refused_conversion_says_so_first(report: Report) -> None:
     assert report.quantization is not None
     least_bad = replace(report.quantization, shipped=False)
     refused = replace(
-        report, verdict="refused", variants=(), exam=None, boards=(), quantization=least_bad
+        report,
+        verdict="refused",
+        variants=(),
+        exam=None,
+        boards=(),
+        quantization=least_bad,
+        attempts=report.attempts[:1],
     )
 
     text = text_of(render(refused))
 
     assert "Refused: nothing was shipped" in text
-    assert "the best loses 10.0 points (right answers), 20.0 points was allowed" in text
+    assert "the best loses 40.0 points (right answers), 20.0 points was allowed" in text
+    assert "A device takes" not in text
     assert "No device has measured this model yet" in text
     assert "about the least bad attempt, to show where it breaks" in text
     assert "Error at each layer" in text
+
+
+def test_a_refusal_for_one_runtime_does_not_blame_the_other(report: Report) -> None:
+    lost = RefusalReport(id="tflite-int8", reason="loses 0.3000", over_budget=True)
+    refused = replace(
+        report, verdict="refused", variants=report.variants[:1], refusals=(lost,), exam=None
+    )
+
+    sentences = words.headline(refused)
+
+    assert "only the int8 ONNX model" in sentences[0]
+    assert "tflite-int8: loses 0.3000" in sentences[0]
+    assert not any("Nothing that was tried" in sentence for sentence in sentences)
+    assert "thrown away" in text_of(render(refused))
+
+
+def test_a_refusal_without_a_ladder_tells_what_was_over_budget(report: Report) -> None:
+    lost = RefusalReport(id="onnx-float16", reason="loses 0.3000", over_budget=True)
+    refused = replace(
+        report, verdict="refused", variants=(), refusals=(lost,), attempts=(), exam=None
+    )
+
+    assert words.headline(refused)[0] == "No file is accurate enough. onnx-float16: loses 0.3000."
+
+
+def test_an_error_that_grew_is_not_shown_as_a_fall(report: Report) -> None:
+    first = report.variants[0]
+    assert first.comparison is not None
+    grown = replace(first, comparison=replace(first.comparison, drop=Figure(value=0.05)))
+
+    assert words.change_text("mse", 0.05) == "+5.0 %"
+    assert words.change_text("mse", -0.0001) == "0.0 %"
+    assert words.change_text("top1", 0.05) == "-5.0 points"
+    assert "-5.0 points change" in text_of(render(replace(report, variants=(grown,))))
+
+
+def test_nothing_judged_is_not_called_passed(report: Report) -> None:
+    assert words.verdict_title(replace(report, judged=False)).startswith("Made, not judged")
 
 
 def test_nothing_judged_is_not_called_accurate(report: Report) -> None:
@@ -375,83 +416,6 @@ def test_layer_errors_fall_where_a_grid_is_too_coarse() -> None:
     assert after is not None
     assert before - after > 15
     assert layer_errors(graph, plan, samples) == sound
-
-
-def exam_data(shapes: Sequence[tuple[int, ...]]) -> Dataset:
-    return Dataset(
-        name="d",
-        sha256="0" * 64,
-        labelled=False,
-        size=len(shapes),
-        read=lambda index: Sample(data=np.full(shapes[index], index, np.float32), truth=Truth()),
-    )
-
-
-def test_golden_samples_come_from_every_class_with_the_closest_safe_decision() -> None:
-    names = ["common"] * 90 + ["rare"] * 2 + ["other"] * 8
-    margins = [0.9] * 100
-    margins[40], margins[41], margins[91] = 0.02, 0.12, 0.3
-    results = [
-        Result(task="classification", label=name, scores=(0.5 + m / 2, 0.5 - m / 2))
-        for name, m in zip(names, margins, strict=True)
-    ]
-
-    chosen = choose_golden(exam_data([(2, 2)] * 100), results)
-
-    assert len(chosen.indices) == len(chosen.samples) == 16
-    assert {names[index] for index in chosen.indices} == {"common", "rare", "other"}
-    assert {41, 90, 91} <= set(chosen.indices)
-    assert 40 not in chosen.indices
-    assert chosen.samples[0, 0, 0] == chosen.indices[0]
-
-
-def test_golden_samples_have_one_shape_and_fit() -> None:
-    mixed = [(2, 2) if index % 2 else (3, 3) for index in range(40)]
-    results = [Result(task="anomaly", score=0.1)] * 40
-
-    chosen = choose_golden(exam_data(mixed), results)
-    large = choose_golden(exam_data([(400, 400)] * 40), results)
-
-    assert len({mixed[index] for index in chosen.indices}) == 1
-    assert len(large.indices) == (1 << 20) // (400 * 400 * 4)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_axes_hold_every_value_between_round_ticks(value: float) -> None:
-    row = plots.Span("a", value, max(0.0, value - 0.004), min(1.0, value + 0.004), "t")
-
-    drawn = plots.spans("t", [row], value - 0.01, percent=True)
-
-    places = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
-    assert all(plots.LABEL <= place <= plots.WIDTH for place in places)
-    ticks = re.findall(r'class="tick mid">([\d.]+) %', drawn)
-    assert 2 <= len(ticks) <= 7
-    assert len(set(ticks)) == len(ticks)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.333, 1.0])
-def test_one_and_the_same_share_stands_on_a_true_axis(value: float) -> None:
-    drawn = plots.dumbbells("t", [plots.Pair("a", value, value), plots.Pair("b", value, value)])
-
-    ticks = [float(text) for text in re.findall(r'class="tick mid">([\d.]+) %', drawn)]
-    assert len(ticks) >= 2
-    assert 0 <= min(ticks) <= 100 * value <= max(ticks) <= 100
-    (place,) = set(re.findall(r'cx="([\d.]+)"', drawn))
-    share = (100 * value - min(ticks)) / (max(ticks) - min(ticks))
-    assert float(place) == pytest.approx(
-        plots.LABEL + share * (plots.WIDTH - 14 - plots.LABEL), abs=2.0
-    )
-
-
-def test_plots_without_rows_are_drawn_empty() -> None:
-    for drawn in (
-        plots.bars("t", []),
-        plots.spans("t", [], None, percent=False),
-        plots.dumbbells("t", []),
-        plots.layer_chart("t", []),
-        plots.heat_map("t", [], []),
-    ):
-        assert drawn.startswith("<svg")
 
 
 def test_words_round_for_people() -> None:
