@@ -1,11 +1,12 @@
 """Make and judge every model file of a conversion."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from converters.outcome import Conversion, JudgedVariant, Refusal
+from converters.plan_gate import require_planned
 from converters.pruning.prune import Pruned
 from converters.quantizing import Quantized, quantize
 from converters.recipe import Output
@@ -23,6 +24,9 @@ from edgeops.errors import ConversionError
 _FLOAT: Final = Output(runtime="onnx", precision="float32")
 _INTEGER: Final[frozenset[Precision]] = frozenset({"int8", "int16x8"})
 """Precisions that need calibrated scales."""
+
+_PLANNED: Final[Mapping[str, Precision]] = {"int8": "int8", "int16": "int16x8"}
+"""Type of a plan's activations -> precision of the files written by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,10 @@ def make_files(
     session.progress.stage("measuring latencies")
     kept = timed(
         folder,
-        [_measured(folder, variant, session) for variant in judgement.kept],
+        [
+            _measured(folder, _matched(folder, variant, session, quantized), session)
+            for variant in judgement.kept
+        ],
         clock,
         threads=session.target.threads,
     )
@@ -137,6 +144,26 @@ def _others(
             continue
         judged[output] = session.judge(folder, made, baseline.answers)
     return judged, refusals
+
+
+def _matched(
+    folder: Path, variant: JudgedVariant, session: Session, quantized: Quantized
+) -> JudgedVariant:
+    """Return a variant with how near it comes to the plan that it was written by, if to any."""
+    plan, graph = quantized.plan, quantized.graph
+    if plan is None or graph is None:
+        return variant
+    if variant.made.output.precision != _PLANNED[plan.activations]:
+        return variant
+    match = require_planned(
+        graph,
+        plan,
+        folder / variant.made.file,
+        variant.made,
+        session.feeds,
+        layout=session.recipe.input.layout,
+    )
+    return replace(variant, plan_match=match)
 
 
 def _measured(folder: Path, variant: JudgedVariant, session: Session) -> JudgedVariant:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from converters.evaluation import Answers
+from converters.plan_gate import PlanMatch
 from converters.quant.ladder import Attempt
 from converters.variants import VariantFile
 from edgeops.errors import UnsupportedModelError
@@ -23,6 +24,7 @@ class JudgedVariant:
         partitions: Parts of the graph that the runtime hands to its fast kernels; 1 is best.
             ``None`` where that is not known.
         arena_bytes: The least memory that the tensors of a TFLite file need at once.
+        plan_match: How near an integer file comes to the simulation of its plan.
     """
 
     made: VariantFile
@@ -34,6 +36,7 @@ class JudgedVariant:
     latency_ms: dict[str, float] = field(default_factory=dict)
     partitions: int | None = None
     arena_bytes: int | None = None
+    plan_match: PlanMatch | None = None
 
     @property
     def id(self) -> str:
@@ -54,6 +57,7 @@ class JudgedVariant:
             "quantized_macs": self.made.quantized_macs,
             "partitions": self.partitions,
             "arena_bytes": self.arena_bytes,
+            "plan_match": None if self.plan_match is None else self.plan_match.record(),
         }
 
 

@@ -18,6 +18,7 @@ from edgeops.errors import ConversionError
 from edgeops.inference.arithmetic import dequantize, quantize
 from edgeops.inference.arrays import numpy_dtype
 from edgeops.inference.runtimes.loading import open_model
+from edgeops.inference.runtimes.runtime import RuntimeModel
 
 MAX_NOISE: Final = 0.05
 """Error energy accepted of a compressed file where no data can judge it: 13 dB."""
@@ -56,10 +57,7 @@ def require_faithful(
     expected = [reference.run(sample) for sample in feeds]
     model = open_model(path, made.output.runtime)
     try:
-        found = [
-            _outputs(graph.outputs, made, model.run(tensors_for(sample, made.inputs, layout)))
-            for sample in feeds
-        ]
+        found = [outputs_of(graph, made, model, sample, layout) for sample in feeds]
     finally:
         model.close()
     noise = relative_noise(expected, found)
@@ -90,8 +88,12 @@ def tensors_for(feeds: Feeds, inputs: Sequence[TensorSpec], layout: Layout) -> l
     return tensors
 
 
-def _outputs(names: Sequence[str], made: VariantFile, tensors: Sequence[Array]) -> dict[str, Array]:
+def outputs_of(
+    graph: Graph, made: VariantFile, model: RuntimeModel, feeds: Feeds, layout: Layout
+) -> dict[str, Array]:
+    """Return a loaded file's outputs for one sample as real numbers, by the graph's names."""
+    tensors = model.run(tensors_for(feeds, made.inputs, layout))
     return {
         name: tensor if spec.scale is None else dequantize(tensor, spec)
-        for name, spec, tensor in zip(names, made.outputs, tensors, strict=True)
+        for name, spec, tensor in zip(graph.outputs, made.outputs, tensors, strict=True)
     }
