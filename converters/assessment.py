@@ -230,6 +230,7 @@ def _classes(task: Task, answers: Answers, reference: Sequence[Result]) -> tuple
                 },
             )
             for label, row in table.items()
+            if row["samples"]  # of a class that is only answered, nothing can be found
         )
     pairs = [
         (want.label, have.label) for want, have in zip(reference, answers.results, strict=False)

@@ -6,6 +6,7 @@ computes what it knows and is imported only when such a figure is wanted; boxes 
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -233,12 +234,10 @@ def confusion(
     results: Sequence[Result], truths: Sequence[Truth], labels: Sequence[str]
 ) -> tuple[tuple[int, ...], ...]:
     """Return how often each true label (row) was answered by each label (column)."""
-    from sklearn.metrics import confusion_matrix  # noqa: PLC0415 - heavy
-
-    table = confusion_matrix(
-        [t.label for t in truths], [r.label for r in results], labels=list(labels)
+    counts = Counter(
+        (truth.label, result.label) for truth, result in zip(truths, results, strict=True)
     )
-    return tuple(tuple(int(count) for count in row) for row in table)
+    return tuple(tuple(counts[row, column] for column in labels) for row in labels)
 
 
 def agreement(results: Sequence[Result], reference: Sequence[Result]) -> float:

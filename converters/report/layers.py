@@ -23,6 +23,8 @@ TAPPED_BYTES: Final = 48 << 20
 LARGE_BYTES: Final = 32 << 20
 """Where all tensors of a sample are larger, two samples hold numbers enough."""
 
+_MOST_DECIBELS: Final = 99.0
+
 
 def layer_errors(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> tuple[LayerError, ...]:
     """Return the error of every tensor on a grid, in the order of the graph.
@@ -95,15 +97,21 @@ def _energies(
     for feeds in samples:
         want, have = exact.run(feeds), rounded.run(feeds)
         for name in tensors:
-            true = want[name].astype(np.float64)
-            signal[name] += float(np.sum(true**2))
-            error[name] += float(np.sum((have[name].astype(np.float64) - true) ** 2))
+            true, found = want[name].astype(np.float64), have[name].astype(np.float64)
+            signal[name] += float(np.sum(true[np.isfinite(true)] ** 2))
+            apart = found != true  # infinity less infinity is no number
+            error[name] += float(np.sum((found[apart] - true[apart]) ** 2))
     return signal, error
 
 
 def _decibels(signal: float, error: float) -> float | None:
-    """Return signal over error in dB, bounded to -99..199; ``None`` without any error."""
+    """Return signal over error in dB, bounded to -99..199; ``None`` without any error.
+
+    An infinite or undefined value that the other side does not have is the worst of errors.
+    """
     if error == 0:
         return None
+    if not np.isfinite(error):
+        return -_MOST_DECIBELS
     ratio = max(signal, 1e-30) / error
-    return round(float(np.clip(10 * np.log10(ratio), -99.0, 199.0)), 2)
+    return round(float(np.clip(10 * np.log10(ratio), -_MOST_DECIBELS, 199.0)), 2)

@@ -151,6 +151,22 @@ def test_a_slice_in_which_the_metric_is_undefined_has_no_figure() -> None:
     assert {"auc", "average_precision"} <= set(found.figures)
 
 
+def test_data_of_one_class_are_judged_without_inventing_another() -> None:
+    """A class that is only answered has no samples, so there is no share of them to find."""
+    task = Task(type="classification", labels=("dark", "bright"))
+    said = [Result(task="classification", label=label) for label in ("dark", "dark", "bright")]
+    truths = [Truth(label="dark")] * 3
+
+    found = assess(task, "top1", given(said, truths), None)
+    right = assess(task, "top1", given(said[:1], truths[:1]), None)
+
+    assert [(group.value, group.samples) for group in found.classes] == [("dark", 3)]
+    assert found.confusion is not None
+    assert found.confusion.counts == ((2, 1), (0, 0))
+    assert right.confusion is not None
+    assert right.confusion.counts == ((1,),)
+
+
 def test_a_detectors_classes_show_recall_and_precision() -> None:
     box: Box = (0.1, 0.1, 0.4, 0.4)
     objects = (Detection(label="cat", score=0.9, box=box),)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from converters.appraisal import Appraisal, appraise
@@ -46,7 +47,7 @@ from edgeops import codec
 from edgeops.contracts.manifest import Card, Task
 from edgeops.contracts.result import Result
 from edgeops.errors import ContractError
-from tests.unit.converters.nets import conv_net, feeds
+from tests.unit.converters.nets import conv_net, feeds, floats, net, node
 
 HOSTILE = "<script>alert('x')</script>\"&"
 LABELS = ("left", "right", HOSTILE)
@@ -416,6 +417,19 @@ def test_layer_errors_fall_where_a_grid_is_too_coarse() -> None:
     assert after is not None
     assert before - after > 15
     assert layer_errors(graph, plan, samples) == sound
+
+
+def test_an_infinite_value_does_not_pass_for_exact() -> None:
+    layers = [node("Gemm", "x v", "a"), node("Gemm", "a w", "y")]
+    weights = {"v": floats(1, 4, 4), "w": floats(2, 4, 4)}
+    graph = import_model(
+        net(layers, inputs={"x": [1, 4]}, outputs={"y": [1, 4]}, constants=weights)
+    )
+    plan = plan_quantization(graph, calibrate(graph, lambda: feeds("x", 1, 4)).ranges)
+
+    rows = layer_errors(graph, plan, [{"x": np.full((1, 4), 3e38, np.float32)}])
+
+    assert [row.sqnr_db for row in rows] == [-99.0, -99.0]
 
 
 def test_words_round_for_people() -> None:
