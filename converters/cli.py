@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -167,7 +168,13 @@ def convert(
     ] = False,
 ) -> None:
     """Convert MODEL (or the recipe's) into a signed bundle; ends with 0, or 70 when refused."""
-    from converters.flags import Flags, other_half, overlay  # noqa: PLC0415 - help needs none of this
+    from converters.flags import (  # noqa: PLC0415 - help needs none of this
+        Flags,
+        completion,
+        original,
+        other_half,
+        overlay,
+    )
     from converters.recipe import load_recipe  # noqa: PLC0415
 
     flags = Flags(
@@ -198,9 +205,13 @@ def convert(
         raw=raw,
     )
     overrides = overlay(flags, has_recipe=recipe is not None)
+    origin = original(flags) if recipe is None else None
+    if origin is not None:
+        overrides |= completion(flags, origin)
     loaded = load_recipe(recipe, overrides)
     if half := other_half(flags, loaded.recipe):
         loaded = load_recipe(recipe, overrides | half)
+    loaded = replace(loaded, origin=origin)
     if check is not None:
         _check(loaded, check, json=json)
         return

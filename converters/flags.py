@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from converters.finetune.options import FinetuneOptions
-from converters.importing.origin import FORMATS, SourceFormat
+from converters.importing.origin import FORMATS, Origin, SourceFormat, open_origin
 from converters.recipe import Recipe
 from converters.targets import load_target, target_of, usual_outputs
 from edgeops import yamldoc
@@ -66,17 +66,13 @@ class Flags:
 def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
     """Return the overrides that the flags stand for; paths start from the working folder.
 
+    Without a recipe, what ``completion`` returns belongs to them.
+
     Raises:
         UsageError: A flag names something unknown.
         StorageError, ContractError: The file of ``--finetune`` cannot be read.
     """
-    found: dict[str, str] = {}
-
-    def put(key: str, value: object) -> None:
-        # JSON is YAML: quoting is right whatever the text holds.
-        if value is not None:
-            found[key] = json.dumps(str(value.resolve()) if isinstance(value, Path) else value)
-
+    found, put = _overrides()
     put("model", _source(flags.model))
     put("format", flags.format)
     for name, shape in _shapes(flags.shape).items():
@@ -92,7 +88,7 @@ def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
     put("evaluation.metric", flags.metric)
     put("evaluation.max_drop", flags.max_drop)
     put("evaluation.slices", _words(flags.slices))
-    put("task.labels", _words(flags.labels))
+    put("task.labels", _words(flags.labels) if has_recipe else None)
     put("input.layout", flags.layout)
     put("raw", True if flags.raw else None)
     if flags.target is not None:
@@ -104,9 +100,19 @@ def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
     put("prune", _pruning(flags.prune))
     put("finetune", _finetuning(flags.finetune))
     put("outputs", _outputs(flags))
-    if not has_recipe:
-        _complete(flags, found, put)
     return found
+
+
+def _overrides() -> tuple[dict[str, str], Put]:
+    """Return overrides, none yet, and what notes one."""
+    found: dict[str, str] = {}
+
+    def put(key: str, value: object) -> None:
+        # JSON is YAML: quoting is right whatever the text holds.
+        if value is not None:
+            found[key] = json.dumps(str(value.resolve()) if isinstance(value, Path) else value)
+
+    return found, put
 
 
 def _words(text: str | None) -> list[str] | None:
@@ -186,37 +192,54 @@ def _each(runtimes: Sequence[str], precisions: Sequence[str]) -> list[dict[str, 
     ]
 
 
-def _complete(flags: Flags, found: dict[str, str], put: Put) -> None:
-    """Fill in what a recipe would have said: name, version, task and layout."""
+def original(flags: Flags) -> Origin:
+    """Return the model that the flags name, opened once for all that follows.
+
+    Raises:
+        UsageError: They name none, or its format cannot be told.
+        EdgeOpsError: It cannot be read.
+    """
     if flags.model is None:
         raise UsageError("give a MODEL or a --recipe")
+    return open_origin(
+        flags.model, Path(), source_format=_format(flags.format), shapes=_shapes(flags.shape)
+    )
+
+
+def completion(flags: Flags, origin: Origin) -> dict[str, str]:
+    """Return what a recipe would have said: name, version, task and layout.
+
+    Raises:
+        ConversionError: The model cannot be imported, or has no input.
+    """
+    found, put = _overrides()
     if flags.name is None:
-        stem = Path(flags.model.rpartition(":")[2]).stem
+        stem = Path((flags.model or "").rpartition(":")[2]).stem
         slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
         put("name", slug[:63] or "model")
     if flags.version is None:
         put("version", DEFAULT_VERSION)
-    inputs, outputs, layout = _edges(flags.model, flags.format, _shapes(flags.shape))
+    inputs, outputs, layout = _edges(origin, _shapes(flags.shape))
     if flags.layout is None and len(inputs) == _IMAGE_RANK:
         put("input.layout", layout)
     classes = outputs[-1] if len(outputs) == _CLASS_RANK else 0
     if flags.labels is not None or classes > 1:
         labels = _words(flags.labels) or [f"class-{number}" for number in range(classes)]
-        found.pop("task.labels", None)
         put("task", {"type": "classification", "labels": labels})
     else:
         put("task", {"type": "regression"})
+    return found
 
 
 def _edges(
-    model: str, stated: str | None, shapes: Mapping[str, Sequence[int]]
+    origin: Origin, shapes: Mapping[str, Sequence[int]]
 ) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Return the shapes of first input and output, and the layout that the format is known for."""
     from converters.importing.importer import import_model  # noqa: PLC0415 - onnx is heavy
-    from converters.importing.origin import open_origin  # noqa: PLC0415
+    from converters.representative import require_one_input  # noqa: PLC0415
 
-    origin = open_origin(model, Path(), source_format=_format(stated), shapes=shapes)
     graph = import_model(origin.onnx, shapes=shapes)
+    require_one_input(graph)
     layout = "nchw" if origin.kind in {"onnx", "pytorch"} else "nhwc"
     return graph.shape(graph.inputs[0]), graph.shape(graph.outputs[0]), layout
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from converters.finetune.options import FinetuneOptions
-from converters.importing.origin import SourceFormat
+from converters.importing.origin import Origin, SourceFormat
 from converters.metrics import Metric
 from edgeops import yamldoc
 from edgeops.contracts.manifest import Card, Task
@@ -169,10 +169,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class LoadedRecipe:
-    """A recipe and the folder that its paths start from."""
+    """A recipe and the folder that its paths start from.
+
+    Attributes:
+        origin: The recipe's model, if it is open already: an exporter need not run twice.
+    """
 
     recipe: Recipe
     folder: Path
+    origin: Origin | None = None
 
     def path(self, name: str) -> Path:
         """Return the path that ``name`` means."""

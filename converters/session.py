@@ -159,7 +159,7 @@ def open_session(
     target = target_of(recipe)
     outputs = outputs_of(recipe, target)
     progress.stage("importing the model")
-    origin = open_origin(
+    origin = loaded.origin or open_origin(
         recipe.model, loaded.folder, source_format=recipe.format, shapes=recipe.shapes
     )
     graph = import_model(origin.onnx, shapes=recipe.shapes)

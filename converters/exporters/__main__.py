@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import BinaryIO, Final, cast
@@ -20,12 +21,15 @@ _EXPORTERS: Final[Mapping[str, tuple[str, str]]] = {
     "lightgbm": ("converters.exporters.tree_model", "export_lightgbm"),
 }
 
+_LOOK_SECONDS: Final = 1.0
+
 
 def main() -> None:
     """Answer on what was standard output; all that libraries print goes to standard error."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.excepthook = _reporter(replies)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     request = Request.of_json(sys.argv[1])
     module, function = _EXPORTERS[request.kind]
     export = cast(
@@ -35,6 +39,14 @@ def main() -> None:
     _send(replies, {"notes": list(exported.notes)}, exported.onnx)
     while (payload := frames.receive(sys.stdin.buffer)) is not None:
         _send(replies, {}, frames.pack(exported.run(frames.unpack(payload))))
+
+
+def _end_with(converter: int) -> None:
+    """End this process when the converter is gone: an export may take minutes to notice."""
+    never = threading.Event()
+    while os.getppid() == converter:
+        never.wait(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def _send(replies: BinaryIO, header: Mapping[str, object], payload: bytes = b"") -> None:

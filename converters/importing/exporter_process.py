@@ -1,7 +1,6 @@
 """The near side of the exporters: starts one, takes its ONNX file, asks it samples.
 
-The process ends with the ``ExportedModel`` that speaks to it, or when the converter dies:
-its input ends then.
+The process ends with the ``ExportedModel`` that speaks to it, or when the converter dies.
 """
 
 import contextlib
@@ -108,7 +107,12 @@ class ExportedModel:
                 f"{PYTHON_VARIABLE}: cannot start {python}: {error.strerror}"
             ) from error
         self._end = weakref.finalize(self, _end, self._process, self._log)
-        header, self.onnx = self._receive(export_seconds)
+        try:
+            header, self.onnx = self._receive(export_seconds)
+        except BaseException:  # Ctrl-C too: an export under way has nothing to save
+            self._process.kill()
+            self.close()
+            raise
         notes = header.get("notes", [])
         self.notes: tuple[str, ...] = tuple(map(str, notes)) if isinstance(notes, list) else ()
 

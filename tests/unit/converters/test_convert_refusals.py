@@ -231,3 +231,14 @@ def test_rung_that_leaves_nothing_integer_is_one_more_that_misses_the_budget(
     _, err = convert(capsys)
 
     assert "int8 misses the budget" in err
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_without_a_recipe_such_a_model_is_refused_as_well(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    made, sentence = MODELS[kind]
+    (folder / "net.onnx").write_bytes(made())
+
+    assert cli.main(["convert", "net.onnx", "--out", "out"]) == 70
+    assert sentence in capsys.readouterr().err

@@ -1,8 +1,13 @@
 """The exporter as a process: one model through it, and every way in which it can end."""
 
 import shlex
+import signal
+import subprocess
 import sys
 import textwrap
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +21,7 @@ from converters.importing.importer import import_model
 from converters.importing.origin import open_origin
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
+from edgeops import cli
 from edgeops.errors import ConversionError, EdgeOpsError, MissingExtraError, UsageError
 
 FACTORY = """
@@ -35,6 +41,17 @@ FACTORY = """
 
     def waits():
         threading.Event().wait()
+
+    def pid_and_waits():
+        with open("pid", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename("pid", "started")
+        threading.Event().wait()
+
+    def counted():
+        with open("count", "a") as file:
+            file.write("x")
+        return linear()
 
     def leaves():
         sys.exit(3)
@@ -97,6 +114,61 @@ def test_an_export_that_fails_says_why(
 def test_an_export_that_hangs_is_stopped(folder: Path) -> None:
     with pytest.raises(ConversionError, match="took too long"):
         ExportedModel(request(folder, "waits"), export_seconds=0.1)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait for another process, half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline, "nothing happened"
+        threading.Event().wait(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no such process runs; one that has ended may wait to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_ends_with_the_converter(folder: Path, number: signal.Signals) -> None:
+    """However that ends; the exporter in its factory reads no input that could end."""
+    words = ["convert", "factory:pid_and_waits", "--format", "sklearn", "--out", "out"]
+    converter = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from edgeops.cli import main; sys.exit(main())",
+            *words,
+        ],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until((folder / "started").exists)
+    exporter = int((folder / "started").read_text())
+
+    converter.send_signal(number)
+
+    assert converter.wait(30) != 0
+    wait_until(lambda: is_gone(exporter))
+    assert not (folder / "out").exists()
+
+
+def test_a_conversion_without_a_recipe_exports_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("skl2onnx", reason="needs the extra sklearn")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "settings"))
+    monkeypatch.chdir(folder)
+
+    status = cli.main(
+        ["convert", "factory:counted", "--format", "sklearn", "--raw", "--out", "out"]
+    )
+
+    assert status == 0
+    assert (folder / "count").read_text() == "x"
 
 
 def test_a_closed_exporter_answers_no_more(folder: Path) -> None:
