@@ -9,6 +9,7 @@ from converters.evaluation import Answers
 from converters.plan_gate import PlanMatch
 from converters.quant.ladder import Attempt
 from converters.variants import VariantFile
+from edgeops import codec
 from edgeops.errors import UnsupportedModelError
 
 Verdict = Literal["pass", "fallback", "refused"]
@@ -57,7 +58,9 @@ class JudgedVariant:
             "quantized_macs": self.made.quantized_macs,
             "partitions": self.partitions,
             "arena_bytes": self.arena_bytes,
-            "plan_match": None if self.plan_match is None else self.plan_match.record(),
+            "plan_match": None
+            if self.plan_match is None
+            else codec.plain(self.plan_match.rounded()),
         }
 
 

@@ -48,14 +48,14 @@ class PlanMatch:
     same_top: float | None
     within_step: float | None
 
-    def record(self) -> dict[str, object]:
-        """Return the figures for documents, to three digits."""
-        return {
-            "samples": self.samples,
-            "noise": float(f"{self.noise:.3g}"),
-            "same_top": None if self.same_top is None else round(self.same_top, 4),
-            "within_step": None if self.within_step is None else round(self.within_step, 6),
-        }
+    def rounded(self) -> "PlanMatch":
+        """Return the figures for documents: more digits would only tell processors apart."""
+        return PlanMatch(
+            samples=self.samples,
+            noise=float(f"{self.noise:.1g}"),
+            same_top=None if self.same_top is None else round(self.same_top, 3),
+            within_step=None if self.within_step is None else round(self.within_step, 4),
+        )
 
 
 def require_planned(

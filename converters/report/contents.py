@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from converters.assessment import Assessment, Comparison
 from converters.outcome import RefusedNode
+from converters.plan_gate import PlanMatch
 from edgeops.contracts.manifest import Card
 from edgeops.contracts.scalars import Name, Version
 
@@ -37,6 +38,7 @@ class VariantReport:
         latency_ms: p50 and p95 of one inference here, one thread; empty where not measured.
         partitions: Pieces that the runtime's fast path cuts the file into; 1 is best.
         arena_bytes: The least memory that its tensors need at once; ``None`` where not asked.
+        plan_match: How near an integer file comes to the simulation of its plan.
         fastest: Whether it has the least p50 of all within budget.
     """
 
@@ -53,6 +55,7 @@ class VariantReport:
     latency_ms: dict[str, float] = field(default_factory=dict)
     partitions: int | None = None
     arena_bytes: int | None = None
+    plan_match: PlanMatch | None = None
     fastest: bool = False
 
 

@@ -169,6 +169,7 @@ def _variant(
         latency_ms=judged.latency_ms,
         partitions=judged.partitions,
         arena_bytes=judged.arena_bytes,
+        plan_match=None if judged.plan_match is None else judged.plan_match.rounded(),
         fastest=fastest,
     )
 

@@ -19,6 +19,9 @@ METRICS = {
 _PER_CENT = "\u00a0%"
 """With a space at which no line breaks."""
 
+AS_PLANNED = 1e-6
+"""Difference from the plan, as a share of the energy, that is rounding alone."""
+
 _MANY = 10
 _SAME = 1.05
 _KILO = 1000
@@ -88,6 +91,11 @@ def times_text(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= _MANY else f"{ratio:.1f}"
 
 
+def plan_text(noise: float) -> str:
+    """Return how near a file comes to its plan, the noise given as a share of the energy."""
+    return "as planned" if noise < AS_PLANNED else f"{100 * noise:.1g} % off its plan"
+
+
 def verdict_title(report: Report) -> str:
     """Return the verdict in a few words."""
     if report.verdict == "refused":
@@ -105,9 +113,14 @@ def chosen(report: Report) -> VariantReport | None:
 
 
 def float_latency(report: Report) -> float | None:
-    """Return the median latency of the float model, if it was measured."""
+    """Return the median latency of the float model, if it was measured.
+
+    A float file of a pruned model is no such thing: it is faster than the original.
+    """
     if "p50" in report.original.latency_ms:
         return report.original.latency_ms["p50"]
+    if report.pruning is not None:
+        return None
     plain = [v for v in report.variants if v.precision == "float32" and "p50" in v.latency_ms]
     plain.sort(key=lambda variant: variant.runtime != "onnx")
     return plain[0].latency_ms["p50"] if plain else None
@@ -117,9 +130,10 @@ def headline(report: Report) -> list[str]:
     """Return the sentences that a reader who knows nothing needs first."""
     variant = chosen(report)
     if report.verdict == "refused" or variant is None:
-        return [_refusal(report), "No bundle was made, so no device can be given this model."]
+        no_bundle = "No bundle was made, so no device can be given this model."
+        return [text for text in (_refusal(report), _pruned(report), no_bundle) if text]
     sentences = [f"The {spoken(variant)} is {_size(report, variant)}{_speed(report, variant)}."]
-    sentences.append(_accuracy(report, variant))
+    sentences += [_pruned(report), _accuracy(report, variant)]
     fastest = next((other for other in report.variants if other.fastest), None)
     if fastest is not None and fastest is not variant:
         sentences.append(
@@ -181,6 +195,14 @@ def _accuracy(report: Report, variant: VariantReport) -> str:
         worst = loss_text(metric, drop.high).removeprefix("+")
         text += f" With so many samples the true loss could be as large as {worst}."
     return text
+
+
+def _pruned(report: Report) -> str:
+    if report.pruning is None:
+        return ""
+    before, after = report.pruning.parameters
+    share = f"{(1 - after / max(1, before)) * 100:.0f}{_PER_CENT}"
+    return f"Every file is of the pruned model: {share} of its weights were taken away first."
 
 
 def _departures(report: Report) -> str:
