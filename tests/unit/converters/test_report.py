@@ -231,13 +231,18 @@ def test_first_screen_says_the_verdict_in_plain_words(report: Report) -> None:
         "The int8 ONNX model is 4.0 times smaller than the float original (25.0 kB) and 2.0 times "
         "faster on this machine."
     )
+    assert sentences[1] == (
+        "Every file is of the pruned model: 28\u00a0% of its weights were taken away first."
+    )
     assert (
         "On 90 samples it reaches 83.3\u00a0% (right answers), the original 100.0\u00a0%"
-        in sentences[1]
+        in sentences[2]
     )
-    assert "a loss of 16.7 points, where a loss of 20.0 points was allowed" in sentences[1]
-    assert "the true loss could be as large as" in sentences[1]
+    assert "a loss of 16.7 points, where a loss of 20.0 points was allowed" in sentences[2]
+    assert "the true loss could be as large as" in sentences[2]
     assert sentences[-1] == "Not as asked: one layer stays in float."
+    untimed = replace(report, original=replace(report.original, latency_ms={}))
+    assert "faster" not in words.headline(untimed)[0], "the float file is of the pruned model too"
     text = text_of(render(report))
     assert text.index(sentences[0]) < text.index("The files")
 
