@@ -42,7 +42,8 @@ def canonicalise(graph: Graph) -> Graph:
 
 
 def _explicit_windows(graph: Graph) -> Graph:
-    return replace(graph, nodes=tuple(_explicit_window(graph, node) for node in graph.nodes))
+    nodes = (_explicit_window(graph, node) for node in graph.nodes)
+    return replace(graph, nodes=tuple(_explicit_transposed(graph, node) for node in nodes))
 
 
 def _explicit_window(graph: Graph, node: Node) -> Node:
@@ -64,6 +65,48 @@ def _explicit_window(graph: Graph, node: Node) -> Node:
         raise node.refuse(f"attribute auto_pad={auto!r} is not supported")
     attributes.setdefault("pads", (0,) * (2 * rank))
     return replace(node, attributes=attributes)
+
+
+def _explicit_transposed(graph: Graph, node: Node) -> Node:
+    """Write the pads of a ConvTranspose that states its output's size instead.
+
+    An odd pad stands at the end for SAME_UPPER and at the beginning else, as the operator's
+    definition says. Sizes that no pads explain stay as they are.
+    """
+    stated: dict[str, Attribute] = dict(node.attributes)
+    auto = stated.pop("auto_pad", "NOTSET")
+    if (
+        node.op != "ConvTranspose"
+        or node.domain
+        or not {"auto_pad", "output_shape"} & {*node.attributes}
+    ):
+        return node
+    if not all(graph.has_type(name) for name in node.inputs[:2]):
+        return node
+    size, kernel = (graph.shape(name)[2:] for name in node.inputs[:2])
+    wanted = stated.pop("output_shape", None)
+    if wanted is None and auto == "NOTSET":
+        return replace(node, attributes=stated)
+    stride, dilation, extra = (
+        as_ints(np.asarray(stated.get(name, (default,) * len(size))))
+        for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+    )
+    full = [
+        (n - 1) * s + e + (k - 1) * d + 1
+        for n, s, e, k, d in zip(size, stride, extra, kernel, dilation, strict=True)
+    ]
+    if wanted is not None:
+        target = as_ints(np.asarray(wanted))
+    elif auto == "VALID":
+        target = tuple(full)
+    else:
+        target = tuple(n * s for n, s in zip(size, stride, strict=True))
+    total = [f - t for f, t in zip(full, target, strict=True)]
+    if min(total) < 0:
+        return node
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    stated["pads"] = tuple(small + large if auto == "SAME_UPPER" else large + small)
+    return replace(node, attributes=stated)
 
 
 def _global_pools(graph: Graph) -> Graph:

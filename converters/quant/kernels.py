@@ -102,18 +102,19 @@ class LayerSum:
         top, left, bottom, right = self._pads
         batch, _, *size = source.shape
         kernel = weights.shape[2:]
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self._dilations, strict=True)]
         last = [(n - 1) * s for n, s in zip(size, self._strides, strict=True)]
         end = [
             n + k + e - p
-            for n, k, e, p in zip(last, kernel, self._extra, (bottom, right), strict=True)
+            for n, k, e, p in zip(last, reach, self._extra, (bottom, right), strict=True)
         ]
-        whole = [max(n + k, stop) for n, k, stop in zip(last, kernel, end, strict=True)]
+        whole = [max(n + k, stop) for n, k, stop in zip(last, reach, end, strict=True)]
         result = np.zeros((batch, weights.shape[1], *whole), source.dtype)
-        down, across = self._strides
+        (down, across), (below, beside) = self._strides, self._dilations
         for row, column in np.ndindex(*kernel):
             product = np.einsum("io,bihw->bohw", weights[:, :, row, column], source)
-            rows = slice(row, row + last[0] + 1, down)
-            columns = slice(column, column + last[1] + 1, across)
+            rows = slice(row * below, row * below + last[0] + 1, down)
+            columns = slice(column * beside, column * beside + last[1] + 1, across)
             result[:, :, rows, columns] += product
         return result[:, :, top : end[0], left : end[1]]
 
