@@ -16,7 +16,14 @@ from converters.quant.operators import (
     multiply_accumulates,
 )
 from converters.quant.plan import ActivationForm, Grid, QuantPlan
-from converters.quant.weights import FULL_RANGE, REDUCED_RANGE, bias_grid, weight_grid
+from converters.quant.weights import (
+    FULL_RANGE,
+    MAX_BIAS_STEPS,
+    MAX_WIDE_BIAS_STEPS,
+    REDUCED_RANGE,
+    bias_grid,
+    weight_grid,
+)
 
 _FUSING: Final = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul", "Sub"})
 
@@ -164,9 +171,14 @@ def _parameter_grids(
     weights = graph.constants[node.inputs[1]]
     bias = node.optional_input(2)
     axis = CHANNEL_AXIS[node.op] if per_channel else None
-    # A 64-bit sum has room for any bias, so only 32-bit ones may coarsen the weights.
-    offset = graph.constants[bias] if bias and not wide else None
-    own = weight_grid(weights, offset, source.scale[0], axis, largest=largest)
+    own = weight_grid(
+        weights,
+        graph.constants.get(bias),
+        source.scale[0],
+        axis,
+        largest=largest,
+        largest_bias=MAX_WIDE_BIAS_STEPS if wide else MAX_BIAS_STEPS,
+    )
     found = {node.inputs[1]: own}
     if bias:
         found[bias] = bias_grid(own, source.scale[0], "int64" if wide else "int32")

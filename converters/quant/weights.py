@@ -23,6 +23,9 @@ VNNI add them up: 2 * 255 * 63 < 2**15. Larger sums would be cut off without a w
 MAX_BIAS_STEPS: Final = 2**30
 """A bias may use half the range of int32; the other half is left to the sum."""
 
+MAX_WIDE_BIAS_STEPS: Final = 2**40
+"""The same for the 48 bits that kernels for 16-bit activations rescale."""
+
 
 def weight_grid(
     weights: Array,
@@ -31,10 +34,11 @@ def weight_grid(
     axis: int | None,
     *,
     largest: int = FULL_RANGE,
+    largest_bias: int = MAX_BIAS_STEPS,
 ) -> Grid:
     """Return the int8 grid of ``weights``.
 
-    A channel whose bias would overflow int32 gets a coarser weight scale: such channels
+    A channel whose bias would overflow the sum gets a coarser weight scale: such channels
     have (nearly) no weights, so the bias is what matters.
 
     Args:
@@ -43,6 +47,7 @@ def weight_grid(
         input_scale: Scale of the layer's input.
         axis: Channel axis, ``None`` for one scale for all.
         largest: Magnitude that the largest weight becomes.
+        largest_bias: Magnitude in steps of the sum that no bias exceeds.
     """
     magnitude = np.abs(weights.astype(np.float64))
     if axis is None:
@@ -52,7 +57,7 @@ def weight_grid(
         scale = magnitude.max(axis=others, initial=0.0) / largest
     scale = np.maximum(scale, MIN_WEIGHT_SCALE)
     if bias is not None:
-        limit = np.abs(bias.astype(np.float64)) / (MAX_BIAS_STEPS * input_scale)
+        limit = np.abs(bias.astype(np.float64)) / (largest_bias * input_scale)
         scale = np.maximum(scale, limit.max(initial=0.0) if axis is None else limit)
     stored = scale.astype(np.float32)
     return Grid(

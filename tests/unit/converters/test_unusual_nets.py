@@ -1,0 +1,101 @@
+"""Legal but unusual nets: every file computes what the plan says and stays near float."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+
+from converters.arrays import Array, Feeds, as_floats
+from converters.calibration import calibrate
+from converters.importing.importer import import_model
+from converters.ort import OrtModel
+from converters.quant.plan import ActivationForm
+from converters.quant.planner import plan_quantization
+from converters.quant.simulate import Simulation
+from converters.quant.write_onnx import write_onnx_int8
+from converters.tflite.catalog import lower_to_tflite
+from converters.tflite.run import LiteRtModel
+from tests.unit.converters.nets import feeds, floats, net, node
+
+SHAPE = (1, 4, 8, 8)
+
+
+def agree(
+    nodes: Sequence[onnx.NodeProto],
+    constants: dict[str, Array],
+    *,
+    shape: Sequence[int] = SHAPE,
+    outputs: Sequence[str] = ("y",),
+    form: ActivationForm = "int8",
+    tflite: bool = True,
+) -> None:
+    """Hold every runtime against the simulation, and that against float, output by output."""
+    sizes = {name: [f"{name}{axis}" for axis in range(len(shape))] for name in outputs}
+    data = net(nodes, inputs={"x": shape}, outputs=sizes, constants=constants)
+    samples: list[Feeds] = feeds("x", *shape, count=3)
+    graph, real = import_model(data), OrtModel(data)
+    ranges = calibrate(graph, lambda: samples).ranges
+    plan = plan_quantization(graph, ranges, activations=form, integer_tail=True)
+    simulation = Simulation(graph, plan)
+    files: list[OrtModel | LiteRtModel] = []
+    if form == "int8":
+        files += [OrtModel(write_onnx_int8(graph, plan), optimize=on) for on in (True, False)]
+    if tflite:
+        lowered = lower_to_tflite(graph, plan)
+        files += [LiteRtModel(lowered, delegate=on) for on in (True, False)]
+
+    for sample in samples:
+        wanted, exact = real.run(sample), simulation.run(sample)
+        for name in outputs:
+            reach = float(np.abs(as_floats(wanted[name])).max())
+            step = plan.tensors[name].scale[0] if name in plan.tensors else reach / 255
+            assert exact[name] == pytest.approx(wanted[name], abs=max(0.06 * reach, 1.6 * step))
+            for file in files:
+                found = file.run(sample)[name]
+                assert found == pytest.approx(exact[name], abs=2.01 * max(step, reach / 2**15))
+
+
+@pytest.mark.parametrize("form", ["int8", "int16"])
+@pytest.mark.parametrize("bias", [5.0, 1e5])
+def test_channel_without_weights_keeps_its_bias(form: ActivationForm, bias: float) -> None:
+    weights, offsets = floats(1, 4, 4, 3, 3, scale=0.2), floats(2, 4)
+    weights[1], offsets[1] = 0, bias
+
+    agree([node("Conv", "x w b", "y")], {"w": weights, "b": offsets}, form=form)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_sixteen_bits_keep_the_biases_of_a_layer_without_weights(op: str) -> None:
+    agree(
+        [node(op, "x w b", "y")],
+        {"w": np.zeros((4, 4, 3, 3), np.float32), "b": floats(2, 4)},
+        form="int16",
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"auto_pad": "SAME_LOWER"}, {"auto_pad": "SAME_UPPER"}, {"auto_pad": "VALID"},
+        {"output_shape": [15, 16]}, {"output_shape": [15, 14], "auto_pad": "SAME_UPPER"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_transposed_convolutions_that_state_a_size(attributes: dict[str, object]) -> None:
+    layer = node("ConvTranspose", "x w b", "y", strides=[2, 2], **attributes)
+
+    agree([layer], {"w": floats(1, 4, 5, 3, 3, scale=0.3), "b": floats(2, 5)})
+
+
+def test_dilated_transposed_convolution_is_simulated_as_it_is() -> None:
+    layer = node("ConvTranspose", "x w b", "y", strides=[2, 1], dilations=[2, 3], pads=[1, 0, 0, 2])
+
+    agree([layer], {"w": floats(1, 4, 5, 3, 2, scale=0.3), "b": floats(2, 5)}, tflite=False)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 1), (1, 4, 1, 8)])
+def test_softmax_over_one_element_is_one(shape: tuple[int, ...]) -> None:
+    nodes = [node("Conv", "x w b", "c"), node("Softmax", "c", "y", axis=shape.index(1, 1))]
+
+    agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, shape=shape)
