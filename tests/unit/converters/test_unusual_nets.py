@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnx.helper
 import pytest
 
 from converters.arrays import Array, Feeds, as_floats
@@ -77,13 +78,16 @@ def test_sixteen_bits_keep_the_biases_of_a_layer_without_weights(op: str) -> Non
 @pytest.mark.parametrize(
     "attributes",
     [
-        {"auto_pad": "SAME_LOWER"}, {"auto_pad": "SAME_UPPER"}, {"auto_pad": "VALID"},
-        {"output_shape": [15, 16]}, {"output_shape": [15, 14], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 1], "auto_pad": "VALID"},
+        {"strides": [2, 2], "output_shape": [15, 16]},
+        {"strides": [2, 2], "output_shape": [15, 14], "auto_pad": "SAME_UPPER"},
     ],
     ids=str,
 )  # fmt: skip
 def test_transposed_convolutions_that_state_a_size(attributes: dict[str, object]) -> None:
-    layer = node("ConvTranspose", "x w b", "y", strides=[2, 2], **attributes)
+    layer = onnx.helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)
 
     agree([layer], {"w": floats(1, 4, 5, 3, 3, scale=0.3), "b": floats(2, 5)})
 
@@ -99,3 +103,14 @@ def test_softmax_over_one_element_is_one(shape: tuple[int, ...]) -> None:
     nodes = [node("Conv", "x w b", "c"), node("Softmax", "c", "y", axis=shape.index(1, 1))]
 
     agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, shape=shape)
+
+
+def test_steps_of_a_gate_take_no_other_node_s_name() -> None:
+    nodes = [
+        node("Conv", "x w b", "c", name="first"),
+        node("HardSwish", "c", "h", name="act"),
+        node("Erf", "h", "e", name="act_mul"),
+        node("Conv", "e w b", "y", name="act_add"),
+    ]
+
+    agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, outputs=("h", "y"))
