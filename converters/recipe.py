@@ -196,8 +196,20 @@ def load_recipe(path: Path | None, overrides: Mapping[str, str]) -> LoadedRecipe
         UsageError: There is neither a file nor enough flags.
     """
     if path is not None:
-        return LoadedRecipe(yamldoc.load(path, Recipe, overrides=overrides), path.parent)
+        recipe = yamldoc.load(path, Recipe, overrides=overrides)
+        _require_unicode(recipe)
+        return LoadedRecipe(recipe, path.parent)
     missing = [key for key in ("model", "name", "version", "task") if key not in overrides]
     if missing:
         raise UsageError(f"without --recipe, the {' and '.join(missing)} must be given by flags")
-    return LoadedRecipe(yamldoc.parse(b"", Recipe, name="flags", overrides=overrides), Path())
+    recipe = yamldoc.parse(b"", Recipe, name="flags", overrides=overrides)
+    _require_unicode(recipe)
+    return LoadedRecipe(recipe, Path())
+
+
+def _require_unicode(recipe: Recipe) -> None:
+    """Refuse names of files that manifest and report could not hold."""
+    data = [stated.data for stated in (recipe.calibration, recipe.evaluation) if stated]
+    for name in (recipe.model, *data, recipe.scales_from or ""):
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise UsageError(f"{name!r} is no UTF-8 text: rename the file")

@@ -93,16 +93,18 @@ def canonical(value: object) -> bytes:
     A field that is ``None`` and an absent field mean the same, so ``None`` is left out.
 
     Raises:
-        ContractError: A number is not finite.
+        ContractError: A number is not finite, or a text is no Unicode.
     """
     plain = _without_none(msgspec.to_builtins(value, enc_hook=_write_hook, str_keys=True))
     try:
         text = json.dumps(
             plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
+        return text.encode()
+    except UnicodeEncodeError as error:  # such as a file name in another encoding
+        raise ContractError(type(value).__name__, "holds a text that is no Unicode") from error
     except ValueError as error:
         raise ContractError(type(value).__name__, "holds a number that is not finite") from error
-    return text.encode()
 
 
 def plain(value: object) -> JsonValue:

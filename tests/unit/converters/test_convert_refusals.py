@@ -100,6 +100,8 @@ def test_the_folder_itself_converts(folder: Path, capsys: pytest.CaptureFixture[
         ("--scales-from none.edgeops", 74, "none.edgeops"),
         ("--max-drop 3", 65, "evaluation.max_drop"),
         ("--precision int16x8", 65, "int16x8 is for tflite alone"),
+        ("--evaluate x\udcff.npz", 2, "x\\udcff.npz' is no UTF-8 text: rename the file"),
+        ("--calibration x\udcff.npz", 2, "is no UTF-8 text: rename the file"),
     ],
 )
 def test_an_option_that_cannot_be_meant(
