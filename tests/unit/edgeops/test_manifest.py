@@ -68,3 +68,8 @@ def test_numbers_that_are_not_finite_have_no_canonical_form(
     manifest: Manifest = plain_bundle().manifest
     with pytest.raises(ContractError, match="not finite"):
         codec.canonical({"manifest": manifest, "x": float("nan")})
+
+
+def test_a_text_that_is_no_unicode_has_no_canonical_form() -> None:
+    with pytest.raises(ContractError, match="no Unicode"):
+        codec.canonical({"file": "x\udcff"})
