@@ -84,7 +84,7 @@ class Assessment:
     figures: dict[str, Figure]
     classes: tuple[Group, ...]
     slices: tuple[Group, ...]
-    confusion: Confusion | None
+    confusion: Confusion | None = None
 
     def numbers(self) -> dict[str, float]:
         """Return all figures and their intervals as one flat mapping."""
@@ -105,7 +105,7 @@ class Comparison:
     """
 
     drop: Figure
-    changed: float | None
+    changed: float | None = None
     harms: tuple[Harm, ...]
 
 
