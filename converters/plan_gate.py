@@ -45,8 +45,8 @@ class PlanMatch:
 
     samples: int
     noise: float
-    same_top: float | None
-    within_step: float | None
+    same_top: float | None = None
+    within_step: float | None = None
 
     def rounded(self) -> "PlanMatch":
         """Return the figures for documents: more digits would only tell processors apart."""
