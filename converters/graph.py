@@ -170,9 +170,14 @@ def fresh_name(wish: str, taken: Iterable[str]) -> str:
 
 
 def tensor_names(graph: Graph) -> set[str]:
-    """Return every tensor name that ``graph`` uses."""
+    """Return every name that ``graph`` uses, of tensors and of nodes.
+
+    Nodes are often called after what they make, so a new name must differ from both:
+    ONNX Runtime refuses two nodes of one name.
+    """
     names = {*graph.inputs, *graph.outputs, *graph.constants}
     for node in graph.nodes:
+        names.add(node.name)
         names.update(node.inputs)
         names.update(node.outputs)
     return names

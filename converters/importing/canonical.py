@@ -155,6 +155,8 @@ def _absorb_pads(graph: Graph) -> Graph:
         if follower.inputs[0] != node.outputs[0]:
             continue
         present = nodes[follower.name]
+        if "pads" not in present.attributes:
+            continue
         total = tuple(
             a + b
             for a, b in zip(as_ints(np.asarray(present.attributes["pads"])), pads, strict=True)

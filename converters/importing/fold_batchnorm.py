@@ -51,12 +51,14 @@ def _split_norms(graph: Graph) -> Graph:
         )
         middle = fresh_name(f"{node.name}_scaled", taken)
         taken |= {factor, offset, middle}
+        names = [fresh_name(f"{node.name}_{step}", taken) for step in ("mul", "add")]
+        taken.update(names)
         constants[factor] = as_floats(affine.scale.reshape(shape))
         constants[offset] = as_floats(affine.shift.reshape(shape))
         types[middle] = graph.types[node.inputs[0]]
         nodes.append(
             Node(
-                name=f"{node.name}_mul",
+                name=names[0],
                 op="Mul",
                 inputs=(node.inputs[0], factor),
                 outputs=(middle,),
@@ -64,7 +66,7 @@ def _split_norms(graph: Graph) -> Graph:
         )
         nodes.append(
             Node(
-                name=f"{node.name}_add",
+                name=names[1],
                 op="Add",
                 inputs=(middle, offset),
                 outputs=(node.outputs[0],),

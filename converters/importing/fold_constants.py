@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from converters.arrays import Array
-from converters.graph import Graph, Node, prune_unused
+from converters.graph import Graph, Node, fresh_name, prune_unused, tensor_names
 from converters.onnx_format import elements, evaluate, infer_types
 from edgeops.errors import ConversionError
 
@@ -60,11 +60,13 @@ def _fold_once(graph: Graph) -> Graph:
             continue
         constants |= {n: v for n, v in zip(node.outputs, values, strict=True) if n}
     # An output that became a constant still needs a node to make it.
+    taken = tensor_names(graph)
     for name in graph.outputs:
         if name in constants and name not in graph.constants:
-            source = f"{name}_constant"
+            source, copy = (fresh_name(f"{name}_{what}", taken) for what in ("constant", "copy"))
+            taken |= {source, copy}
             constants[source] = constants.pop(name)
-            kept.append(Node(name=f"{name}_copy", op="Identity", inputs=(source,), outputs=(name,)))
+            kept.append(Node(name=copy, op="Identity", inputs=(source,), outputs=(name,)))
     return replace(graph, nodes=tuple(kept), constants=constants)
 
 

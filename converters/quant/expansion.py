@@ -52,7 +52,6 @@ class _Expansion:
         self._types = dict(graph.types)
         self._grids = dict(plan.tensors)
         self._quantized = set(plan.quantized)
-        self._node_names = {node.name for node in graph.nodes}
 
     def expand(self, node: Node) -> None:
         source, result = node.inputs[0], node.outputs[0]
@@ -83,8 +82,7 @@ class _Expansion:
     def _step(self, node: Node, op: str, inputs: tuple[str, str], output: str) -> None:
         # The last step keeps the node's name.
         last = output == node.outputs[0]
-        name = node.name if last else fresh_name(f"{node.name}_{op.lower()}", self._node_names)
-        self._node_names.add(name)
+        name = node.name if last else self._fresh(f"{node.name}_{op.lower()}")
         self._quantized.add(name)
         self.nodes.append(Node(name=name, op=op, inputs=inputs, outputs=(output,)))
 

@@ -114,3 +114,31 @@ def test_steps_of_a_gate_take_no_other_node_s_name() -> None:
     ]
 
     agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, outputs=("h", "y"))
+
+
+@pytest.mark.parametrize("name", ["x_quantize", "c_real_dequantize", "w_dequantize", "n_mul"])
+def test_nodes_called_as_the_converter_would_call_its_own(name: str) -> None:
+    nodes = [
+        node("BatchNormalization", "x one b m one", "n", name="n"),
+        node("Conv", "n w b", "c", name="first"),
+        node("Relu", "c", "r", name=name),
+        node("Conv", "r w b", "y", name="last"),
+    ]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 1, 1),
+        "b": floats(2, 4),
+        "m": floats(3, 4),
+        "one": np.ones(4, np.float32),
+    }
+
+    agree(nodes, constants, outputs=("c", "y"))
+
+
+def test_output_that_became_a_constant_takes_no_other_tensor_s_name() -> None:
+    nodes = [
+        node("Relu", "k", "y"),
+        node("Add", "x y_constant", "z"),
+    ]
+    constants: dict[str, Array] = {"k": floats(1, *SHAPE), "y_constant": floats(2, *SHAPE)}
+
+    agree(nodes, constants, outputs=("y", "z"))
