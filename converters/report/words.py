@@ -1,5 +1,7 @@
 """What figures mean, in plain words: the sentences at the top of the page."""
 
+from collections.abc import Mapping
+
 from converters.assessment import Figure
 from converters.report.contents import Report, VariantReport
 
@@ -30,6 +32,18 @@ _KILO = 1000
 def metric_name(metric: str) -> str:
     """Return what to call a metric."""
     return METRICS.get(metric, (metric, ""))[0]
+
+
+def in_order(decides: str, figures: Mapping[str, Figure]) -> list[tuple[str, Figure]]:
+    """Return figures as they are shown: the deciding one, then as ``METRICS`` has them.
+
+    A document that is read again has its keys in another order than when it was made.
+    """
+    places = {name: place for place, name in enumerate(METRICS)}
+    return sorted(
+        figures.items(),
+        key=lambda item: (item[0] != decides, places.get(item[0], len(places)), item[0]),
+    )
 
 
 def metric_meaning(metric: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from converters.arrays import Array
 from converters.exam import npz_bytes
+from converters.report.__main__ import main as redraw
 from edgeops import cli
 from edgeops.bundle import open_folder
 from tests.unit.converters.nets import net, node
@@ -89,3 +90,10 @@ def test_a_class_that_integers_ruin_is_named_everywhere(
     inside = json.loads((out / "colours-1.0.0" / "report.json").read_bytes())
     assert "latency_ms" not in inside["variants"][0] or not inside["variants"][0]["latency_ms"]
     assert inside["quantization"] == document["quantization"]
+
+    # The page is drawn again from the document, as it is with measurements of boards.
+    page_before = (out / "colours-1.0.0.report.html").read_bytes()
+    words = ["report", str(out / "colours-1.0.0.report.json")]
+    monkeypatch.setattr("sys.argv", words)
+    assert redraw() == 0, capsys.readouterr().err
+    assert (out / "colours-1.0.0.report.html").read_bytes() == page_before
