@@ -7,7 +7,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from converters.arrays import Array
 from converters.graph import Attribute, Graph, Node, TensorType
 from converters.onnx_guards import keep_pads_apart
+from converters.onnx_untrusted import check_external, check_functions, external_tensors
 from edgeops.errors import ConversionError, StorageError, UnsupportedModelError
 
 MAX_MODEL_BYTES: Final = 1 << 30
@@ -44,43 +45,24 @@ def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
     """
     try:
         size = path.stat().st_size
+        if not path.is_file() and not path.is_dir():
+            raise StorageError(f"cannot read {path}: not a file")  # a pipe may never end
         if size > max_bytes:
             raise ConversionError(f"{path}: {size} bytes, more than the limit of {max_bytes}")
         data = path.read_bytes()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     model = decode(data, str(path))
-    external = [t for t in model.graph.initializer if t.data_location == t.EXTERNAL]
+    external = external_tensors(model)
     if not external:
         return data
     for tensor in external:
-        _check_external(tensor, path.parent, max_bytes)
+        check_external(tensor, path.parent, max_bytes)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ConversionError(f"{path}: external data cannot be read: {error}") from error
     return encode(model)
-
-
-def _check_external(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> None:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = PurePosixPath(entries.get("location", ""))
-    target = folder / location
-    inside = (
-        location.name != ""
-        and not location.is_absolute()
-        and ".." not in location.parts
-        and target.resolve().is_relative_to(folder.resolve())
-    )
-    if not inside:
-        raise ConversionError(
-            f"tensor {tensor.name!r} keeps its data in {str(location)!r}, "
-            "outside the model's folder"
-        )
-    if not target.is_file():
-        raise ConversionError(f"tensor {tensor.name!r} keeps its data in {location}: no such file")
-    if target.stat().st_size > max_bytes:
-        raise ConversionError(f"external data {location} is larger than {max_bytes} bytes")
 
 
 def decode(data: bytes, place: str) -> onnx.ModelProto:
@@ -92,6 +74,7 @@ def decode(data: bytes, place: str) -> onnx.ModelProto:
         raise ConversionError(f"{place}: not an ONNX model, or damaged") from error
     if not model.graph.node and not model.graph.output:
         raise ConversionError(f"{place}: not an ONNX model, or empty")
+    check_functions(model, place)
     return model
 
 

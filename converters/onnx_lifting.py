@@ -5,6 +5,7 @@ The version converter of ``onnx`` does most of it; where it changes what a model
 are rewritten here. Found by running old models before and after: see the tests.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -40,6 +41,7 @@ NEWEST_IR_VERSION: Final = 10
 
 _CONVERTER_ERRORS: Final = (
     onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
     onnx.version_converter.ConvertError,
 )
 
@@ -75,6 +77,7 @@ def _lift_and_bind(
     model = _inline_functions(model)
     _complete_outputs(model)
     check(model)
+    _require_own_names(model)
     _refuse_subgraphs(model)
     _name_nodes(model)
     model = _lift(model)
@@ -92,6 +95,13 @@ def _refuse_subgraphs(model: onnx.ModelProto) -> None:
                 reason="control flow (a graph inside a node) is not supported",
                 suggestion="export the branch that inference takes",
             )
+
+
+def _require_own_names(model: onnx.ModelProto) -> None:
+    """Refuse outputs that are listed twice: whoever asks for them by name gets one."""
+    counts = Counter(value.name for value in model.graph.output)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ConversionError(f"the model lists its output {twice[0]!r} more than once")
 
 
 def check(model: onnx.ModelProto) -> None:

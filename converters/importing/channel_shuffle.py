@@ -75,7 +75,10 @@ def _follow(graph: Graph, node: Node, moved: Mapping[str, _Moved]) -> _Moved | N
 def _step(graph: Graph, node: Node, start: _Moved) -> _Moved | None:
     """Send the elements of ``start`` through one node."""
     if node.op in _RESHAPES:
-        return replace(start, places=start.places.reshape(graph.shape(node.outputs[0])))
+        wanted = graph.shape(node.outputs[0])
+        if elements(wanted) != start.places.size:  # no runtime will run it
+            return None
+        return replace(start, places=start.places.reshape(wanted))
     shape = start.places.shape
     if node.op == "Transpose":
         order = node.attributes.get("perm", tuple(reversed(range(len(shape)))))

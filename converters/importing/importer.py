@@ -57,11 +57,25 @@ def import_model(
             )
     graph = type_foreign(infer_types(widen_halves(graph)))
     graph = infer_types(write_in_core(fold_constants(drop_no_ops(graph))))
+    _require_filters(graph)
     _require_sound_weights(graph)
     graph = fold_affine(drop_no_ops(graph))
     graph = canonicalise(fold_focus(graph))
     # A dense layer written as MatMul and Add is a Gemm now, whose Add can fold.
     return infer_types(fold_affine(graph))
+
+
+def _require_filters(graph: Graph) -> None:
+    """Refuse filters of another rank than their image, which shape inference lets through."""
+    for node in graph.nodes:
+        if node.op not in ("Conv", "ConvTranspose") or node.domain:
+            continue
+        known = [graph.shape(name) for name in node.inputs[:2] if graph.has_type(name)]
+        if len({len(shape) for shape in known}) > 1:
+            raise ConversionError(
+                f"node {node.name!r} ({node.op}) has an input {list(known[0])} and a filter "
+                f"{list(known[1])}: the model is damaged"
+            )
 
 
 def _require_sound_weights(graph: Graph) -> None:

@@ -115,8 +115,16 @@ class Builder:
     # -- reading -----------------------------------------------------------------------
 
     def read(self, operator: FileOperator, index: int = 0, perm: Perm | None = None) -> Value:
-        """Return input ``index`` in layout ``perm`` (``None``: as it is stored)."""
+        """Return input ``index`` in layout ``perm`` (``None``: as it is stored).
+
+        Raises:
+            UnsupportedModelError: It has another rank than ``perm``.
+        """
         tensor = self.tensor(operator, index)
+        if perm is not None and len(perm) != len(tensor.shape):
+            raise operator.refuse(
+                f"its input {tensor.name} is {list(tensor.shape)}, not of rank {len(perm)}"
+            )
         place = operator.inputs[index]
         if place not in self._values:
             array = self.constant(operator, index)
