@@ -97,13 +97,14 @@ class FlatModel:
         """Add an activation and return its index.
 
         Args:
-            name: For people and for inputs and outputs.
+            name: For people and for inputs and outputs; may be empty.
             shape: As stored.
             dtype: One of float32, int32, int64, int8, uint8, int16, bool.
             grid: Of an int8 tensor; its axis counts stored axes.
         """
         tensor = schema.TensorT()
-        tensor.name = name or None  # names cost bytes: only people's tensors have one
+        # Short, because names cost bytes; but never none, which other tools fail on.
+        tensor.name = name or f"_{len(self._tensors)}"
         tensor.shape = [int(size) for size in shape]
         tensor.type = _TYPES[dtype]
         tensor.buffer = 0

@@ -8,6 +8,7 @@ from converters.arrays import Array, Feeds
 from converters.calibration import calibrate
 from converters.graph import Graph
 from converters.importing.importer import import_model
+from converters.importing.tflite.file import parse_tflite
 from converters.onnx_format import serialize
 from converters.ort import OrtModel
 from converters.quant.noise import relative_noise
@@ -248,3 +249,15 @@ def test_same_padding_puts_the_odd_pixel_at_the_end() -> None:
     assert window((0, 0), (1, 1)).is_same((8, 8))
     assert not window((1, 1), (0, 0)).is_same((8, 8))
     assert window((1, 1), (1, 1)).is_same((7, 7))
+
+
+def test_every_tensor_has_a_name_of_its_own() -> None:
+    nodes = [node("HardSwish", "x", "h"), node("Mul", "h h", "m"), node("Sigmoid", "m", "y")]
+    graph = import_model(net(nodes, inputs={"x": [1, 4]}, outputs={"y": [1, 4]}))
+    samples = feeds("x", 1, 4)
+    plan = plan_quantization(graph, calibrate(graph, lambda: samples).ranges)
+
+    for data in (lower_to_tflite(graph).data, lower_to_tflite(graph, plan).data):
+        names = [tensor.name for tensor in parse_tflite(data, "net").graphs[0].tensors]
+        assert all(names)
+        assert len(set(names)) == len(names)
