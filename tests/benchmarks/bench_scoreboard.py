@@ -18,6 +18,20 @@ from tests.benchmarks.scoreboard.board import measure_case
 from tests.benchmarks.scoreboard.cases import CASES
 from tests.benchmarks.scoreboard.table import markdown
 
+HEAD = """# Scoreboard of the converter
+
+Public models, converted by `edgeops convert` in a process of its own, beside the int8 files that
+others published and the files that other tools make from the same float file and the same
+calibration samples. Nothing is calibrated on what is judged: where a set has no second half by
+nature, both halves take turns, and the figures are over all samples. Detectors are judged by
+recall and precision of the float original's boxes at an overlap of one half. Made by
+
+    python -m tests.benchmarks.bench_scoreboard --out docs/reference/scoreboard.md
+
+with the folder of models and data that `EDGEOPS_DATA` names, and interpreters that have the peers
+in `EDGEOPS_PEER_AEQ` and `EDGEOPS_PEER_ONNX2TF`.
+
+"""
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "ai-edge-litert")
 
 
@@ -47,7 +61,7 @@ def main() -> int:
     text = f"{describe()}; {libraries}\n\n{markdown(rows)}"
     print(text)
     if words.out is not None:
-        words.out.write_text(text)
+        words.out.write_text(f"{HEAD}{text}")
     return 0
 
 

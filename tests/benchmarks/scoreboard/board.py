@@ -10,7 +10,7 @@ from edgeops.contracts.manifest import Variant
 from edgeops.contracts.scalars import Runtime
 from edgeops.errors import EdgeOpsError
 from tests.benchmarks.scoreboard.cases import Case
-from tests.benchmarks.scoreboard.converting import convert
+from tests.benchmarks.scoreboard.converting import convert, plain_int8_size
 from tests.benchmarks.scoreboard.data import Fold, folds
 from tests.benchmarks.scoreboard.judging import Figure, figure, file_answers, variant_answers
 from tests.benchmarks.scoreboard.peers import PEERS, PeerFile, quantize
@@ -39,6 +39,7 @@ class Row:
         ours: Our files: the float ones first.
         others: The reference file and what peers made.
         refused: What peers could not make, and why.
+        size_limit: Largest int8 TFLite file accepted; 0 where the case limits none.
     """
 
     case: Case
@@ -48,6 +49,7 @@ class Row:
     ours: tuple[File, ...] = ()
     others: tuple[File, ...] = ()
     refused: tuple[str, ...] = ()
+    size_limit: float = 0.0
     latency_ms: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -83,8 +85,18 @@ def measure_case(case: Case, data: Path, work: Path, *, peers: bool) -> Row:
         ours=tuple(ours),
         others=tuple(others),
         refused=tuple(refused),
+        size_limit=_size_limit(case, data, work / "run0"),
         latency_ms=side_by_side(files),
     )
+
+
+def _size_limit(case: Case, data: Path, run: Path) -> float:
+    """Return the largest file accepted: a multiple of the reference's, or of a pure int8 one's."""
+    if not case.size_goal:
+        return 0.0
+    if case.reference:
+        return case.size_goal * (data / case.reference).stat().st_size
+    return case.size_goal * plain_int8_size(run)
 
 
 def _variants(bundles: Sequence[Path], made: Sequence[Fold], name: str) -> list[Answers]:

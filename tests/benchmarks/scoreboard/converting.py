@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.calibration import calibrate
+from converters.quant.planner import plan_quantization
+from converters.recipe import load_recipe
+from converters.session import open_session
+from converters.tflite.catalog import lower_to_tflite
 from tests.benchmarks.scoreboard.cases import Case
 from tests.benchmarks.scoreboard.data import Fold
 
@@ -85,3 +90,17 @@ def convert(case: Case, data: Path, fold: Fold, folder: Path) -> Converted:
         outcome,
         child.words,
     )
+
+
+def plain_int8_size(folder: Path) -> int:
+    """Return the bytes of the TFLite file with every layer in int8, whatever that costs.
+
+    Args:
+        folder: Where ``convert`` wrote its recipe.
+    """
+    session = open_session(load_recipe(folder / "recipe.yaml", {}), lambda _: None)
+    if session.calibration is None:
+        raise ValueError("the case has no calibration data")
+    plan = plan_quantization(session.graph, calibrate(session.graph, session.calibration).ranges)
+    layout = session.recipe.input.layout
+    return len(lower_to_tflite(session.graph, plan, image_layout=layout).data)

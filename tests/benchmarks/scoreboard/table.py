@@ -47,7 +47,7 @@ def _missed(row: Row) -> list[str]:
             missed.append(f"{file.runtime} figure")
         if (file.figure.precision or 1.0) < case.precision_goal:
             missed.append(f"{file.runtime} precision")
-    limit = _size_limit(row)
+    limit = row.size_limit
     tflite = files[0]
     if limit and tflite is not None and tflite.size_bytes > limit:
         missed.append("size")
@@ -57,12 +57,6 @@ def _missed(row: Row) -> list[str]:
     if row.seconds > case.seconds_goal:
         missed.append("seconds")
     return missed
-
-
-def _size_limit(row: Row) -> float:
-    """Return the largest int8 TFLite file, where the case limits it by a reference file."""
-    reference = _file(row, "reference int8")
-    return row.case.size_goal * reference.size_bytes if reference is not None else 0.0
 
 
 def _file(row: Row, label: str) -> File | None:
@@ -75,7 +69,7 @@ def _goal(row: Row) -> list[str]:
         return [case.name, row.verdict, *[""] * 9, "no"]
     tflite, onnx = _file(row, "tflite int8"), _file(row, "onnx int8")
     floor = case.floor(row.original.value)
-    limit = _size_limit(row)
+    limit = row.size_limit
     goal = f"{floor:.3f}/{case.precision_goal:.2f}" if case.precision_goal else f"{floor:.4f}"
     missed = _missed(row)
     return [
