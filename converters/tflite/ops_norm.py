@@ -202,11 +202,28 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
     check_rank(lowering, node)
     rank = len(lowering.graph.shape(node.inputs[0]))
     perm = lowering.layout_of(node.inputs[0])
-    if not lowering.is_constant(node.inputs[1]):
+    constant = lowering.is_constant(node.inputs[1])
+    if not constant:
         perm = identity(rank)
     source = lowering.read(node, 0, perm)
-    slopes = broadcast_operand(lowering, node, 1, perm)
+    if constant and perm:
+        slopes = _slope_per_channel(lowering, node, source)
+    else:
+        slopes = broadcast_operand(lowering, node, 1, perm)
     binary(lowering, "PRELU", source, slopes, output(lowering, node, perm))
+
+
+def _slope_per_channel(lowering: Lowering, node: Node, source: Value) -> Value:
+    """Return constant slopes with one for every element of the axis that is stored last.
+
+    XNNPACK in tflite-runtime 2.14 reads that many, however few there are.
+    """
+    array = _parameter(lowering, node, 1, source)
+    last = source.perm[-1]
+    shape = [source.shape[i] if i == last else size for i, size in enumerate(array.shape)]
+    grid = lowering.grid(node.inputs[1]) if lowering.is_integer(node) else None
+    full = np.ascontiguousarray(np.broadcast_to(array, shape))
+    return lowering.add_constant(node.inputs[1], full, source.perm, grid)
 
 
 def lower_lrn(lowering: Lowering, node: Node) -> None:

@@ -20,7 +20,7 @@ from converters.ort import OrtModel
 from converters.quant.planner import plan_quantization
 from converters.quant.simulate import Simulation
 from converters.tflite.catalog import lower_to_tflite
-from tests.unit.converters.nets import feeds
+from tests.unit.converters.nets import feeds, floats, net, node
 from tests.unit.converters.nets_cnn import FAMILIES, SIZE
 from tests.unit.converters.old_runtime import OldRuntime
 from tests.unit.converters.test_simulation import OPERATORS, planned
@@ -77,6 +77,19 @@ def test_integer_operator_is_within_a_step(name: str, tmp_path: Path) -> None:
     apart = np.abs(np.rint((as_floats(found) - exact) / plan.tensors[output].scale[0]))
     assert np.mean(apart <= 1) > 0.98
     assert apart.max() <= 8  # steep functions make several steps of one
+
+
+def test_one_slope_for_all_channels(tmp_path: Path) -> None:
+    """XNNPACK of that time reads a slope per channel, however few there are."""
+    constants = {"w": floats(1, 8, 3, 1, 1), "s": np.asarray([0.25], np.float32)}
+    nodes = [node("Conv", "x w", "c"), node("PRelu", "c s", "y")]
+    data = net(nodes, inputs={"x": [1, 3, 6, 6]}, outputs={"y": [1, 8, 6, 6]}, constants=constants)
+    samples = feeds("x", 1, 3, 6, 6, count=2)
+
+    found = OldRuntime(lower_to_tflite(import_model(data)), tmp_path).run(samples)["y"]
+
+    real = np.stack([OrtModel(data).run(sample)["y"] for sample in samples])
+    assert found == pytest.approx(real, abs=1e-5)
 
 
 @pytest.mark.parametrize("weights", ["float32", "float16", "dynamic-int8"])

@@ -10,6 +10,7 @@ import pytest
 from converters.arrays import Array, Feeds, as_floats
 from converters.calibration import calibrate
 from converters.importing.importer import import_model
+from converters.importing.tflite.file import parse_tflite
 from converters.ort import OrtModel
 from converters.quant.plan import ActivationForm
 from converters.quant.planner import plan_quantization
@@ -132,6 +133,18 @@ def test_nodes_called_as_the_converter_would_call_its_own(name: str) -> None:
     }
 
     agree(nodes, constants, outputs=("c", "y"))
+
+
+def test_one_slope_for_all_channels_is_stored_for_each() -> None:
+    constants: dict[str, Array] = {"w": floats(1, 8, 4, 1, 1), "s": np.asarray([0.25], np.float32)}
+    nodes = [node("Conv", "x w", "c"), node("PRelu", "c s", "y")]
+    data = net(nodes, inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+
+    file = parse_tflite(lower_to_tflite(import_model(data)).data, "net").graphs[0]
+
+    slopes = next(one for one in file.operators if one.code == "PRELU").inputs[1]
+    assert file.tensors[slopes].shape == (1, 1, 1, 8)
+    agree(nodes, constants)
 
 
 def test_output_that_became_a_constant_takes_no_other_tensor_s_name() -> None:
