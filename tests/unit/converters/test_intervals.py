@@ -170,3 +170,20 @@ def test_answers_without_labels_cannot_be_right_or_wrong() -> None:
     scored = [Result(task="anomaly", score=1.0)] * 20
 
     assert units(scored, scored, [Truth(label="normal")] * 20, {}) is None
+
+
+def test_a_group_that_gains_what_it_loses_is_not_harmed() -> None:
+    """All changes lie within the group, but half of them are for the better."""
+    before, after = np.ones(200, np.bool_), np.ones(200, np.bool_)
+    before[:20] = False
+    after[20:40] = False
+
+    found = Units(before=before, after=after, groups={"class": ["a"] * 50 + ["b"] * 150})
+
+    assert not find_harm(found)
+
+
+def test_the_interval_of_a_drop_is_never_empty() -> None:
+    found = paired_difference(0, 0, 100)
+
+    assert found.low < 0.0 < found.high

@@ -131,10 +131,58 @@ def sequence() -> Graph:
     return b.graph({"y": [1, 3]})
 
 
+def averaged() -> Graph:
+    """A mean over the channels: they may not go, those before them may."""
+    b = NetBuilder(1, 3, 6, 6)
+    body = b.conv(b.add("Relu", b.conv("x", 3, 6)), 6, 8)
+    mean = b.add("ReduceMean", body, axes=[1], keepdims=1)
+    return head(b, b.conv(mean, 1, 4), 4)
+
+
+def skip_from_input() -> Graph:
+    """The input has channels of its own that stay, so what is added to it stays too."""
+    b = NetBuilder(1, 8, 6, 6)
+    body = b.conv(b.add("Relu", b.conv("x", 8, 6)), 6, 8)
+    return head(b, b.conv(b.add("Add", f"{body} x"), 8, 4), 4)
+
+
+def shared_scale() -> Graph:
+    """One constant scales channels that may go and the input's, which may not."""
+    b = NetBuilder(1, 8, 6, 6)
+    scale = b.random(1, 8, 1, 1)
+    body = b.add("Mul", f"{b.conv(b.conv('x', 8, 6), 6, 8)} {scale}")
+    joined = b.add("Concat", f"{body} {b.add('Mul', f'x {scale}')}", axis=1)
+    return head(b, b.conv(joined, 16, 4), 4)
+
+
+def resized_channels() -> Graph:
+    b = NetBuilder(1, 3, 6, 6)
+    body = b.conv(b.add("Relu", b.conv("x", 3, 6)), 6, 4)
+    more = b.add("Resize", f"{body}   {b.constant(np.asarray([1, 8, 6, 6], np.int64))}")
+    return head(b, b.conv(more, 8, 4), 4)
+
+
+def strided() -> Graph:
+    """Every other channel: which these are depends on how many there are."""
+    b = NetBuilder(1, 3, 6, 6)
+    body = b.conv(b.add("Relu", b.conv("x", 3, 6)), 6, 8)
+    lists = [b.constant(np.asarray([n], np.int64)) for n in (0, 8, 1, 2)]
+    return head(b, b.conv(b.add("Slice", f"{body} {' '.join(lists)}"), 4, 4), 4)
+
+
+def turned() -> Graph:
+    """A convolution that takes image rows for channels."""
+    b = NetBuilder(1, 3, 6, 6)
+    body = b.conv(b.add("Relu", b.conv("x", 3, 4)), 4, 8)
+    rows = b.add("Transpose", body, perm=[0, 2, 1, 3])
+    return head(b, b.conv(rows, 6, 4), 4)
+
+
 NETS: dict[str, Callable[[], Graph]] = {
     made.__name__: made
     for made in (
         residual, depthwise, concat, gate, flatten, reshaped, shuffled, split, sliced, gathered,
-        upsampled, padded, parametric, sequence,
+        upsampled, padded, parametric, sequence, averaged, skip_from_input, shared_scale,
+        resized_channels, strided, turned,
     )
 }  # fmt: skip
