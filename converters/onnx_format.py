@@ -29,6 +29,9 @@ MAX_MODEL_BYTES: Final = 1 << 30
 MAX_TENSOR_ELEMENTS: Final = 2**31 - 1
 """TFLite counts in int32; a device could not hold such a tensor anyway."""
 
+MAX_RANK: Final = 32
+"""Of a tensor, in axes; NumPy and the runtimes have limits as well, not far above."""
+
 TARGET_OPSET: Final = 17
 """Operator set of the hub, where a model can be brought to it."""
 
@@ -56,8 +59,7 @@ def read_model(path: Path, *, max_bytes: int = MAX_MODEL_BYTES) -> bytes:
     external = external_tensors(model)
     if not external:
         return data
-    for tensor in external:
-        check_external(tensor, path.parent, max_bytes)
+    check_external(external, path.parent, max_bytes)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
@@ -259,6 +261,8 @@ def infer_types(graph: Graph) -> Graph:
         raise ConversionError(f"shapes do not fit together: {first_line(error)}") from error
     found = _types([*model.graph.input, *model.graph.output, *model.graph.value_info])
     for name, known in found.items():
+        if len(known.shape) > MAX_RANK:
+            raise ConversionError(f"tensor {name!r} has {len(known.shape)} axes: too many to run")
         if elements(known.shape) > MAX_TENSOR_ELEMENTS:
             raise ConversionError(f"tensor {name!r} has the shape {known.shape}: too large to run")
     return replace(graph, types=found)

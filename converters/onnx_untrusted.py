@@ -18,6 +18,9 @@ MAX_NODES: Final = 100_000
 MAX_DEPTH: Final = 64
 """Of functions that call functions."""
 
+MAX_DIGITS: Final = 19
+"""Of a length in bytes, as a text."""
+
 _Key = tuple[str, str]
 
 
@@ -67,12 +70,21 @@ def external_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     return [tensor for tensor in found if tensor.data_location == tensor.EXTERNAL]
 
 
-def check_external(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> None:
-    """Refuse external data that lie outside ``folder``, or are no file or too large a one.
+def check_external(tensors: Iterable[onnx.TensorProto], folder: Path, max_bytes: int) -> None:
+    """Refuse external data that lie outside ``folder``, are no file, or together too large.
 
     Raises:
         ConversionError: They are; names the tensor.
     """
+    total = 0
+    for tensor in tensors:
+        total += _external_bytes(tensor, folder)
+        if total > max_bytes:  # many tensors may share one file
+            raise ConversionError(f"external data are larger than {max_bytes} bytes")
+
+
+def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> int:
+    """Return how many bytes will be read for ``tensor``, at most."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = PurePosixPath(entries.get("location", ""))
     target = folder / location
@@ -90,8 +102,9 @@ def check_external(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> No
         )
     if not target.is_file():
         raise ConversionError(f"tensor {tensor.name!r} keeps its data in {location}: no such file")
-    if target.stat().st_size > max_bytes:
-        raise ConversionError(f"external data {location} is larger than {max_bytes} bytes")
+    length = entries.get("length", "")
+    size = target.stat().st_size
+    return min(int(length), size) if length.isdecimal() and len(length) <= MAX_DIGITS else size
 
 
 def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -17,9 +17,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from converters.arrays import Array
 from edgeops.errors import ConversionError
 
-_PLACE = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z]))?"
-)
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\)(?: \[with [^\]]*\])? ")
 
 _FAILURES = (
     ort_errors.Fail,
@@ -119,4 +118,4 @@ def _register_shared_memory() -> None:
 def _sentence(error: Exception) -> str:
     """Return the reason alone: the library puts its own source line and function before it."""
     words = " ".join(str(error).split())
-    return _PLACE.sub("", words)[:300]
+    return _PLACE.sub("", _CODE.sub("", words))[:300]
