@@ -150,7 +150,8 @@ def shared_scale() -> Graph:
     """One constant scales channels that may go and the input's, which may not."""
     b = NetBuilder(1, 8, 6, 6)
     scale = b.random(1, 8, 1, 1)
-    body = b.add("Mul", f"{b.conv(b.conv('x', 8, 6), 6, 8)} {scale}")
+    bent = b.add("Relu", b.conv(b.conv("x", 8, 6), 6, 8))  # else importing folds the scale
+    body = b.add("Mul", f"{bent} {scale}")
     joined = b.add("Concat", f"{body} {b.add('Mul', f'x {scale}')}", axis=1)
     return head(b, b.conv(joined, 16, 4), 4)
 
