@@ -103,9 +103,27 @@ def _fold_one(graph: Graph) -> Graph | None:
         if follower is None or follower.op not in ("Mul", "Add") or follower.domain:
             continue
         affine = _affine_of(graph, node, follower)
-        if affine is not None and _weights_are_constant(graph, node):
+        if affine is None or not _weights_are_constant(graph, node):
+            continue
+        if _fits(graph, node, affine.scale.size):
             return _absorb(graph, node, follower, affine)
     return None
+
+
+def _fits(graph: Graph, node: Node, channels: int) -> bool:
+    """Whether weights and bias have ``channels`` outputs; those of a damaged model may not."""
+    weights = graph.constants[node.inputs[1]].shape
+    axis = _channel_axis(node)
+    if axis >= len(weights) or weights[axis] != channels:
+        return False
+    name = node.optional_input(2)
+    bias = graph.constants[name].shape if name else (channels,)
+    return bias == (channels,) or (node.op == "Gemm" and bias[-1:] in ((), (1,), (channels,)))
+
+
+def _channel_axis(node: Node) -> int:
+    """Return the axis of the outputs in the weights of a Conv or Gemm."""
+    return 0 if node.op == "Conv" or node.attributes.get("transB", 0) == 1 else 1
 
 
 def _weights_are_constant(graph: Graph, node: Node) -> bool:
@@ -138,7 +156,7 @@ def _affine_of(graph: Graph, node: Node, follower: Node) -> _Affine | None:
 def _absorb(graph: Graph, node: Node, follower: Node, affine: _Affine) -> Graph:
     taken = tensor_names(graph)
     weights = graph.constants[node.inputs[1]].astype(np.float64)
-    axis = 0 if node.op == "Conv" or node.attributes.get("transB", 0) == 1 else 1
+    axis = _channel_axis(node)
     shape = tuple(-1 if i == axis else 1 for i in range(weights.ndim))
     name = node.optional_input(2)
     bias = graph.constants[name].astype(np.float64) if name else np.zeros(affine.scale.shape)

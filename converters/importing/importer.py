@@ -15,7 +15,7 @@ from converters.importing.foreign_types import type_foreign
 from converters.importing.half_precision import widen_halves
 from converters.importing.ml_to_core import write_in_core
 from converters.importing.simplify import drop_no_ops
-from converters.onnx_format import infer_types
+from converters.onnx_format import elements, infer_types
 from converters.onnx_lifting import lift_and_bind
 from edgeops.errors import ConversionError
 
@@ -32,6 +32,8 @@ ALREADY_QUANTIZED: Final = frozenset(
 )
 
 _ARITHMETIC: Final = frozenset({"Conv", "Gemm", "MatMul", "BatchNormalization", "Add", "Mul"})
+
+_REARRANGING: Final = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 def import_model(
@@ -57,7 +59,7 @@ def import_model(
             )
     graph = type_foreign(infer_types(widen_halves(graph)))
     graph = infer_types(write_in_core(fold_constants(drop_no_ops(graph))))
-    _require_filters(graph)
+    _require_fitting_shapes(graph)
     _require_sound_weights(graph)
     graph = fold_affine(drop_no_ops(graph))
     graph = canonicalise(fold_focus(graph))
@@ -65,16 +67,24 @@ def import_model(
     return infer_types(fold_affine(graph))
 
 
-def _require_filters(graph: Graph) -> None:
-    """Refuse filters of another rank than their image, which shape inference lets through."""
+def _require_fitting_shapes(graph: Graph) -> None:
+    """Refuse shapes that contradict each other, but that shape inference lets through."""
     for node in graph.nodes:
-        if node.op not in ("Conv", "ConvTranspose") or node.domain:
-            continue
         known = [graph.shape(name) for name in node.inputs[:2] if graph.has_type(name)]
-        if len({len(shape) for shape in known}) > 1:
+        if node.domain or not known:
+            continue
+        if node.op in ("Conv", "ConvTranspose") and len({len(shape) for shape in known}) > 1:
             raise ConversionError(
                 f"node {node.name!r} ({node.op}) has an input {list(known[0])} and a filter "
                 f"{list(known[1])}: the model is damaged"
+            )
+        if node.op not in _REARRANGING or not graph.has_type(node.outputs[0]):
+            continue
+        made = graph.shape(node.outputs[0])
+        if elements(known[0]) != elements(made):
+            raise ConversionError(
+                f"node {node.name!r} ({node.op}) makes {list(made)} of {list(known[0])}: "
+                "the model is damaged"
             )
 
 
