@@ -22,6 +22,12 @@ _HARD_SWISH: Final = (1 / 6, 0.5)
 _HARD_SIGMOID: Final = (0.2, 0.5)
 """Slope and offset before the clip, by ONNX's definition; HardSigmoid's are defaults."""
 
+_MAX_RATIO: Final = 150.0
+"""Sums are rescaled by less than this: at 256 and more TFLite's kernels answer nonsense."""
+
+_REACH: Final = 20.0
+"""Products beyond this are clipped by the gate, whatever the offset, see ``MAX_GATE_OFFSET``."""
+
 
 def expand(graph: Graph, plan: QuantPlan) -> tuple[Graph, QuantPlan]:
     """Return graph and plan with every integer HardSwish and HardSigmoid in primitive steps.
@@ -59,6 +65,8 @@ class _Expansion:
         slope, offset = _coefficients(node)
         # The product's grid has the same steps, so it is exact.
         scaled = replace(grid, scale=(float(np.float32(grid.scale[0] * slope)),))
+        if scaled.scale[0] > _MAX_RATIO * GATE.scale[0]:
+            scaled = asymmetric_grid(-_REACH, _REACH)
         inner = self._tensor(f"{result}_scaled", source, scaled)
         self._step(node, "Mul", (source, self._number(f"{result}_slope", slope)), inner)
         gate = result if node.op == "HardSigmoid" else self._tensor(f"{result}_gate", source, GATE)

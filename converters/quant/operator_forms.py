@@ -10,6 +10,9 @@ from converters.graph import Graph, Node
 _IMAGE_RANK: Final = 4
 _MATRIX_RANK: Final = 2
 
+MAX_GATE_OFFSET: Final = 16.0
+"""Of a HardSigmoid: a larger one clips nearly everything to one end."""
+
 
 def form_refusal(graph: Graph, node: Node) -> str:
     """Return what about the attributes of a known operator has no integer form, or nothing."""
@@ -82,7 +85,11 @@ def _mean(graph: Graph, node: Node) -> str:
 
 def _hard_sigmoid(_: Graph, node: Node) -> str:
     slope = node.attributes.get("alpha", 0.2)
-    return "" if isinstance(slope, float) and slope > 0 else "its slope is not positive"
+    offset = node.attributes.get("beta", 0.5)
+    if not isinstance(slope, float) or slope <= 0:
+        return "its slope is not positive"
+    small = isinstance(offset, float) and abs(offset) <= MAX_GATE_OFFSET
+    return "" if small else "its offset is too large"
 
 
 def _softmax(graph: Graph, node: Node) -> str:

@@ -117,6 +117,32 @@ def test_steps_of_a_gate_take_no_other_node_s_name() -> None:
     agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, outputs=("h", "y"))
 
 
+@pytest.mark.parametrize("size", [1.0, 100.0, 300.0, 3000.0])
+@pytest.mark.parametrize("op", ["HardSwish", "HardSigmoid"])
+def test_gates_of_large_numbers(op: str, size: float) -> None:
+    weights = as_floats(floats(3, 4, 4, 3, 3, scale=0.2) * np.float32(size))
+    nodes = [node("Conv", "x w b", "c"), node(op, "c", "y")]
+    if op == "HardSwish":
+        agree(nodes, {"w": weights, "b": floats(4, 4)})
+        return
+    # A step of its input may be the whole way from 0 to 1: only the files can be compared.
+    graph = import_model(
+        net(
+            nodes,
+            inputs={"x": SHAPE},
+            outputs={"y": list("abcd")},
+            constants={"w": weights, "b": floats(4, 4)},
+        )
+    )
+    samples = feeds("x", *SHAPE, count=3)
+    ranges = calibrate(graph, lambda: samples).ranges
+    plan = plan_quantization(graph, ranges, integer_tail=True)
+    exact, found = Simulation(graph, plan), LiteRtModel(lower_to_tflite(graph, plan))
+    for sample in samples:
+        apart = np.abs(as_floats(exact.run(sample)["y"]) - as_floats(found.run(sample)["y"]))
+        assert np.mean(apart > 0.01) < 0.02
+
+
 @pytest.mark.parametrize("name", ["x_quantize", "c_real_dequantize", "w_dequantize", "n_mul"])
 def test_nodes_called_as_the_converter_would_call_its_own(name: str) -> None:
     nodes = [
