@@ -11,7 +11,7 @@ from converters.making import make_files
 from converters.outcome import Conversion
 from converters.progress import Progress, Unseen
 from converters.recipe import LoadedRecipe
-from converters.release import file_title, publish, seal
+from converters.release import file_title, publish, require_place, seal
 from converters.report.files import write_beside
 from converters.session import open_session
 from converters.work_folder import work_folder
@@ -59,6 +59,7 @@ def convert(
     """
     started = clock.monotonic()
     progress = progress or Unseen()
+    require_place(out, file_title(loaded.recipe))
     session = open_session(loaded, say, progress)
     with work_folder(out) as work:
         made = make_files(session, work, work / BUNDLE, clock, say)

@@ -12,9 +12,19 @@ from converters.appraisal import Appraisal
 from converters.datasets import Dataset
 from converters.outcome import JudgedVariant, attempt_records
 from converters.quant.ladder import Attempt
+from converters.recipe import Recipe
 from converters.session import Session
 from edgeops import __version__, codec
-from edgeops.bundle import MEASUREMENTS, SUFFIX, Bundle, open_folder, opened, pack, write_manifest
+from edgeops.bundle import (
+    MANIFEST,
+    MEASUREMENTS,
+    SUFFIX,
+    Bundle,
+    open_folder,
+    opened,
+    pack,
+    write_manifest,
+)
 from edgeops.contracts.manifest import (
     Card,
     Manifest,
@@ -23,7 +33,11 @@ from edgeops.contracts.manifest import (
     Variant,
 )
 from edgeops.durable import remove_tree, rename, sync_tree, write_atomic
+from edgeops.errors import StorageError
 from edgeops.trust import SigningKey
+
+REPORT_SUFFIXES: Final = (".report.html", ".report.json")
+"""What stands beside a bundle, after its title."""
 
 _TOOLS: Final = ("onnx", "onnxruntime", "numpy", "ai-edge-litert", "flatbuffers")
 
@@ -197,6 +211,22 @@ def seal(
     return bundle
 
 
+def require_place(out: Path, title: str) -> None:
+    """Refuse to put a bundle where something else stands that would be lost.
+
+    Raises:
+        StorageError: ``out``/``title`` is no bundle, or a folder stands in a file's place.
+    """
+    target = out / title
+    empty = target.is_dir() and not any(target.iterdir())
+    if target.exists() and not empty and not (target / MANIFEST).is_file():
+        raise StorageError(f"{target} exists and is no bundle: move it, or choose another --out")
+    for suffix in (SUFFIX, *REPORT_SUFFIXES):
+        file = out / f"{title}{suffix}"
+        if file.is_dir():
+            raise StorageError(f"{file} is a folder: move it, or choose another --out")
+
+
 def publish(folder: Path, title: str, files: Iterable[Path], out: Path) -> Bundle:
     """Move the sealed ``folder`` to ``out``/``title`` and ``files`` beside it.
 
@@ -219,6 +249,6 @@ def publish(folder: Path, title: str, files: Iterable[Path], out: Path) -> Bundl
     return open_folder(target)
 
 
-def file_title(manifest: Manifest) -> str:
+def file_title(named: Manifest | Recipe) -> str:
     """Return what bundle, packed file and report are called: name and version."""
-    return f"{manifest.name}-{manifest.version}"
+    return f"{named.name}-{named.version}"

@@ -79,6 +79,35 @@ def test_the_folder_itself_converts(folder: Path, capsys: pytest.CaptureFixture[
     assert status == 0, err
 
 
+@pytest.mark.parametrize("place", ["net-1.0.0/mine.txt", "net-1.0.0"], ids=["folder", "file"])
+def test_what_is_no_bundle_is_never_replaced(
+    folder: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    mine = folder / "out" / place
+    mine.parent.mkdir(parents=True)
+    mine.write_text("kept")
+
+    status, err = convert(capsys)
+
+    assert status == 74
+    assert "net-1.0.0 exists and is no bundle" in err
+    assert mine.read_text() == "kept"
+    assert [path.name for path in (folder / "out").iterdir()] == ["net-1.0.0"]
+
+
+@pytest.mark.parametrize("suffix", [".edgeops", ".report.html", ".report.json"])
+def test_a_folder_in_a_files_place_is_told_before_anything_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    (folder / f"out/net-1.0.0{suffix}").mkdir(parents=True)
+
+    status, err = convert(capsys)
+
+    assert status == 74
+    assert f"net-1.0.0{suffix} is a folder" in err
+    assert [path.name for path in (folder / "out").iterdir()] == [f"net-1.0.0{suffix}"]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
