@@ -263,11 +263,16 @@ def _pruning(pruned: Pruned | None) -> PruningReport | None:
                 operator=layer.operator,
                 before=layer.outputs[0],
                 after=layer.outputs[1],
+                error_cut=_three_digits(layer.error_cut),
+                error_repaired=_three_digits(layer.error_repaired),
             )
             for layer in pruned.layers
-            if layer.outputs[0] != layer.outputs[1]
         ),
     )
+
+
+def _three_digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
 
 
 def _exam(manifest: Manifest | None) -> ExamReport | None:

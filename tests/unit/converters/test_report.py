@@ -178,7 +178,11 @@ def report() -> Report:
             channels=(100, 80),
             parameters=(25_000, 18_000),
             macs=(20_000_000, 12_000_000),
-            layers=(PrunedLayerReport(node=HOSTILE, operator="Conv", before=16, after=8),),
+            layers=(
+                PrunedLayerReport(
+                    node=HOSTILE, operator="Conv", before=16, after=8, error_cut=0.25
+                ),
+            ),
         ),
         exam=ExamReport(golden=16, tolerance=0.05, drift_samples=90, drift_labels={HOSTILE: 15}),
         card=Card(summary=HOSTILE, limits=f"two\nlines {HOSTILE}"),
@@ -263,6 +267,7 @@ def test_every_section_is_there(report: Report) -> None:
         "and 2 more",
         "What stayed in float, and why",
         "channels; before 100",
+        "16 8 0.25",
         "as devices of the fleet measured it",
         "16 golden samples",
         "Model card",
