@@ -10,6 +10,7 @@ import math
 import wave
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,14 @@ from converters.metrics import Truth
 from edgeops.contracts.manifest import Task
 from edgeops.contracts.preprocess import ColorOrder
 from edgeops.contracts.result import Detection
-from edgeops.errors import ContractError, MissingExtraError, StorageError, UsageError
+from edgeops.errors import (
+    BadOutputError,
+    ContractError,
+    InferenceError,
+    MissingExtraError,
+    StorageError,
+    UsageError,
+)
 from edgeops.trust import file_sha256
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
@@ -70,6 +78,16 @@ class Dataset:
     def all(self) -> Iterator[Sample]:
         """Yield every sample in order."""
         return (self.read(index) for index in range(self.size))
+
+    @contextmanager
+    def naming(self, index: int) -> Iterator[None]:
+        """Name the data set and the sample in what goes wrong with it in the block."""
+        try:
+            yield
+        except BadOutputError as error:
+            raise BadOutputError(f"{self.name}: sample {index}: {error}") from error
+        except InferenceError as error:
+            raise InferenceError(f"{self.name}: sample {index}: {error}") from error
 
     def pick(self, count: int, seed: int) -> tuple[int, ...]:
         """Return the indices of ``count`` samples drawn by ``seed``, in ascending order."""

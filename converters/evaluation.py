@@ -34,8 +34,9 @@ def answer(model: Model, dataset: Dataset) -> Answers:
     results: list[Result] = []
     truths: list[Truth] = []
     slices: list[dict[str, str]] = []
-    for sample in dataset.all():
-        results.append(model.predict(sample.data))
+    for index, sample in enumerate(dataset.all()):
+        with dataset.naming(index):
+            results.append(model.predict(sample.data))
         truths.append(sample.truth)
         slices.append(sample.slices)
     return Answers(results=tuple(results), truths=tuple(truths), slices=tuple(slices))

@@ -222,7 +222,7 @@ def completion(flags: Flags, origin: Origin) -> dict[str, str]:
     inputs, outputs, layout = _edges(origin, _shapes(flags.shape))
     if flags.layout is None and len(inputs) == _IMAGE_RANK:
         put("input.layout", layout)
-    classes = outputs[-1] if len(outputs) == _CLASS_RANK else 0
+    classes = outputs[-1] if len(outputs) == _CLASS_RANK and outputs[0] == 1 else 0
     if flags.labels is not None or classes > 1:
         labels = _words(flags.labels) or [f"class-{number}" for number in range(classes)]
         put("task", {"type": "classification", "labels": labels})

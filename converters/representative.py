@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from converters.arrays import Feeds
+from converters.arrays import Array, Feeds
 from converters.datasets import Dataset
 from converters.graph import Graph
 from converters.progress import Progress, Unseen
@@ -46,7 +46,7 @@ class Representative:
         """Yield one feed per sample, or per window of it; valid until the next one."""
         self._progress.stage("calibration samples", len(self._chosen))
         for index in self._chosen:
-            tensors = self._preprocess(self._dataset.read(index).data).tensors
+            tensors = self._tensors(index)
             step = -(-len(tensors) // MAX_WINDOWS)
             for tensor in tensors[::step]:
                 yield {self._name: tensor}
@@ -57,9 +57,13 @@ class Representative:
         step = max(1, len(self._chosen) // count)
         found: list[Feeds] = []
         for index in self._chosen[::step][:count]:
-            tensors = self._preprocess(self._dataset.read(index).data).tensors
+            tensors = self._tensors(index)
             found.append({self._name: tensors[len(tensors) // 2].copy()})
         return found
+
+    def _tensors(self, index: int) -> Sequence[Array]:
+        with self._dataset.naming(index):
+            return self._preprocess(self._dataset.read(index).data).tensors
 
     def digests(self) -> set[str]:
         """Return the digests of the chosen samples."""

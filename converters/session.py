@@ -89,7 +89,7 @@ class Session:
         """Return the figures of one variant on the evaluation data.
 
         Raises:
-            InferenceError: The variant does not run.
+            InferenceError: The variant does not run, or its outputs are not what the task says.
             ConversionError: It is float32 and does not compute what the original does.
         """
         path = folder / made.file
@@ -104,18 +104,19 @@ class Session:
         answers: Answers | None = None
         metrics: dict[str, float] = {}
         drop: float | None = None
-        if self.evaluation is not None:
-            model = Model(
-                open_model(path, made.output.runtime),
-                task=self.recipe.task,
-                spec=self.spec,
-                inputs=made.inputs,
-                outputs=made.outputs,
-            )
-            try:
+        model = Model(  # without data, too: a task that does not fit the outputs is told here
+            open_model(path, made.output.runtime),
+            task=self.recipe.task,
+            spec=self.spec,
+            inputs=made.inputs,
+            outputs=made.outputs,
+        )
+        try:
+            if self.evaluation is not None:
                 answers = answer(model, self._watched(self.evaluation, made))
-            finally:
-                model.close()
+        finally:
+            model.close()
+        if answers is not None:
             reference = answers if baseline is None else baseline
             metrics = figures(self.recipe.task, self.metric, answers, reference.results)
             before = figures(self.recipe.task, self.metric, reference, reference.results)

@@ -162,10 +162,10 @@ def test_a_model_that_no_sample_can_be_fed_to(
 
 
 DATA: dict[str, tuple[Callable[[], bytes], int, str]] = {
-    "other-width": (lambda: rows(x=floats(2, 12, 5)), 70, "5"),
+    "other-width": (lambda: rows(x=floats(2, 12, 5)), 70, "x.npz: sample 0: "),
     "one-axis-too-many": (lambda: rows(x=floats(2, 12, 4, 1, 1)), 0, ""),
     "infinite": (lambda: rows(x=np.full((12, 4), np.inf, np.float32)), 65, "holds NaN or infinity"),
-    "texts": (lambda: rows(x=np.array([["a"] * 4] * 12)), 70, "type <U1"),
+    "texts": (lambda: rows(x=np.array([["a"] * 4] * 12)), 70, "x.npz: sample 0: cannot"),
     "labels-of-another-task": (lambda: rows(y=np.arange(12)), 65, "y[3]"),
 }
 
@@ -184,6 +184,17 @@ def test_data_that_do_not_fit_the_model(
 
     assert found[0] == status, found[1]
     assert sentence in found[1]
+
+
+@pytest.mark.parametrize("labels", ["a,b", "a,b,c,d"])
+def test_labels_that_are_not_as_many_as_outputs_are_refused_without_data_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], labels: str
+) -> None:
+    status = cli.main(["convert", "net.onnx", "--out", "out", "--labels", labels])
+
+    assert status == 70
+    assert "has 3 classes" in capsys.readouterr().err
+    assert not any((folder / "out").iterdir())
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "joblib", "pt"])
