@@ -17,7 +17,7 @@ from converters.report.contents import LayerError
 
 SAMPLES: Final = 4
 
-TAPPED_BYTES: Final = 48 << 20
+TAPPED_BYTES: Final = 16 << 20
 """Tensors watched in one run: bounds the memory, whatever the size of the model."""
 
 LARGE_BYTES: Final = 32 << 20
