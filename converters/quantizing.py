@@ -316,7 +316,10 @@ class _Quantizer:
         """Make one file that is not int8; keep it if its drop is ``within`` the budget."""
         session, done = self._session, self._done
         method: CalibrationMethod = "minmax" if self._method == "auto" else self._method
-        rung = Rung(method, session.recipe.keep_float, precision=output.precision)
+        # With fine activations the weights' rounding is what is left; where int8 was in budget
+        # or nobody asked, the nearest steps do.
+        wide = output.precision == "int16x8" and within is not None
+        rung = Rung(method, session.recipe.keep_float, rounded=wide, precision=output.precision)
         session.progress.stage(f"trying {output.precision} for {output.runtime}")
         graph, plan, noise = session.graph, None, float("inf")
         try:

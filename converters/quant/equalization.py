@@ -90,32 +90,24 @@ def channel_magnitudes(
 
 
 def equalize(
-    graph: Graph,
-    pairs: Sequence[Pair],
-    activations: Mapping[str, Magnitudes] | None,
-    *,
-    limits: Mapping[str, Magnitudes] | None = None,
+    graph: Graph, pairs: Sequence[Pair], limits: Mapping[str, Magnitudes] | None = None
 ) -> Graph:
-    """Return ``graph`` with the channels of all pairs scaled; it computes the same function.
+    """Return ``graph`` with the weights of all pairs balanced; it computes the same function.
+
+    Meant for weights with one scale per tensor; ``channel_scaling`` is for one per channel.
 
     Args:
         graph: A float graph.
         pairs: From ``find_pairs``.
-        activations: From ``channel_magnitudes``, where weights have one scale per channel:
-            then only the grids of activations are shared. ``None`` where a weight tensor
-            has one scale: then the weights of both layers are balanced.
         limits: From ``channel_magnitudes``: no channel may come to exceed the largest of its
             tensor. Without it, channels whose weights are next to nothing beside their bias
             are blown up, and the grid of the tensor with them.
     """
     weights = _Weights.of(graph, pairs)
-    seen = {name: value.copy() for name, value in (activations or limits or {}).items()}
+    seen = {name: value.copy() for name, value in (limits or {}).items()}
     for _ in range(ROUNDS):
         for pair in pairs:
-            own = seen[pair.between] if activations is not None else weights.made(pair.first)
-            depthwise_apart = activations is not None and weights.is_depthwise(pair.second)
-            next_ = np.ones_like(own) if depthwise_apart else weights.read(pair.second)
-            factor = _factor(own, next_)
+            factor = _factor(weights.made(pair.first), weights.read(pair.second))
             if limits is not None:
                 factor = np.maximum(factor, _least_factor(seen[pair.between]))
             weights.scale(pair, factor)

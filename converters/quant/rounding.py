@@ -32,8 +32,9 @@ _Matrix = npt.NDArray[np.float64]
 def round_weights(graph: Graph, plan: QuantPlan, samples: Sequence[Feeds]) -> dict[str, Array]:
     """Return weight name -> weights that lie on the plan's grid, rounded to fit the samples.
 
-    Rounding is found on every second sample. A channel for which it does worse on the
-    samples between than the nearest steps gets the nearest steps.
+    Rounding is tried on every second sample. A channel for which it does worse on the
+    samples between than the nearest steps gets the nearest steps, the others what fits all
+    samples.
 
     Args:
         graph: The float graph that the plan was made for.
@@ -119,7 +120,7 @@ def _rounded(weights: Array, grid: Grid, moments: _Matrix) -> Array:
     worse = _harm(exact, fitted * step[..., None], moments[1]) >= _harm(
         exact, nearest * step[..., None], moments[1]
     )
-    steps = np.where(worse[..., None], nearest, fitted)
+    steps = np.where(worse[..., None], nearest, _fit(exact / step[..., None], moments.sum(axis=0)))
     return as_floats((steps * step[..., None]).reshape(weights.shape))
 
 

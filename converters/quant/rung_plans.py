@@ -8,6 +8,7 @@ from converters.arrays import Array
 from converters.calibration import Calibrator, Samples
 from converters.graph import Graph
 from converters.quant.bias_correction import correct_biases
+from converters.quant.channel_scaling import can_scale, scale_channels
 from converters.quant.equalization import channel_magnitudes, equalize, find_pairs
 from converters.quant.ladder import Rung
 from converters.quant.noise import answers, head_tensors, mean_noise, watch_heads, with_outputs
@@ -81,7 +82,7 @@ class RungPlans:
     @property
     def can_equalize(self) -> bool:
         """Whether there are layers whose channels can be scaled against each other."""
-        return bool(self._pairs)
+        return can_scale(self._graph) if self._per_channel else bool(self._pairs)
 
     @property
     def head_layers(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class RungPlans:
         graph = self._equalized(equalized=rung.equalized)
         ranges = self._ranges(rung)
         plan = self._quantized(graph, ranges, rung)
-        if rung.rounded and plan.activations == "int8":
+        if rung.rounded:
             graph = self._rounded(graph, ranges, rung, plan)
             plan = self._on_own_grids(graph, ranges, rung, plan)
         if rung.corrected:
@@ -124,11 +125,11 @@ class RungPlans:
     def _equalized(self, *, equalized: bool) -> Graph:
         if equalized not in self._graphs:
             feeds = self._calibrators[False].feeds()
-            magnitudes = channel_magnitudes(self._graph, self._pairs, feeds)
             if self._per_channel:
-                graph = equalize(self._graph, self._pairs, magnitudes)
+                graph = scale_channels(self._graph, feeds)
             else:
-                graph = equalize(self._graph, self._pairs, None, limits=magnitudes)
+                limits = channel_magnitudes(self._graph, self._pairs, feeds)
+                graph = equalize(self._graph, self._pairs, limits)
             self._calibrators[equalized] = Calibrator(graph, self._samples)
             self._graphs[equalized] = graph
         return self._graphs[equalized]

@@ -11,7 +11,9 @@ from converters.calibration import CalibrationMethod, Calibrator, calibrate
 from converters.graph import Graph
 from converters.importing.importer import import_model
 from converters.quant.bias_correction import correct_biases
-from converters.quant.equalization import channel_magnitudes, equalize, find_pairs
+from converters.quant.channel_classes import find_classes
+from converters.quant.channel_scaling import can_scale, scale_channels
+from converters.quant.equalization import equalize, find_pairs
 from converters.quant.ladder import Rung
 from converters.quant.noise import answers, head_tensors, mean_noise, watch_heads, with_outputs
 from converters.quant.observe import MinMax, Range
@@ -77,10 +79,8 @@ def test_equalized_graph_computes_the_same_in_float_and_better_in_integers(
 ) -> None:
     graph = uneven_net(activation)
     samples = feeds("x", *SHAPE)
-    pairs = find_pairs(graph)
-    seen = channel_magnitudes(graph, pairs, samples) if per_channel else None
 
-    equal = equalize(graph, pairs, seen)
+    equal = scale_channels(graph, samples) if per_channel else equalize(graph, find_pairs(graph))
 
     for before, after in zip(answers(graph, samples), answers(equal, samples), strict=True):
         size = float(np.abs(before["y"]).max())
@@ -99,11 +99,63 @@ def test_dead_channels_survive_equalization() -> None:
     }
     graph = replace(source, constants={**source.constants, **dead})
     samples = feeds("x", *SHAPE)
-    pairs = find_pairs(graph)
 
-    equal = equalize(graph, pairs, channel_magnitudes(graph, pairs, samples))
+    for equal in (equalize(graph, find_pairs(graph)), scale_channels(graph, samples)):
+        assert all(np.isfinite(value).all() for value in equal.constants.values())
 
-    assert all(np.isfinite(value).all() for value in equal.constants.values())
+
+def joined_net(last: str = "Relu") -> Graph:
+    """Return a shuffled join of a strong and a weak branch, summed with a skip, and its end."""
+    strength = np.array([1, 8, 0.05], np.float32)
+    sizes = np.array([30, 0.02, 30, 0.16, 30, 0.001], np.float32)
+    constants: dict[str, Array] = {
+        "w1": floats(1, 3, 3, 3, 3) * 30,
+        "w2": floats(2, 3, 3, 3, 3) * 0.02 * strength.reshape(-1, 1, 1, 1),
+        "w3": floats(3, 6, 3, 1, 1) * sizes.reshape(-1, 1, 1, 1),
+        "w4": floats(4, 4, 6, 1, 1) / sizes.reshape(1, -1, 1, 1),
+        "order": np.array([0, 3, 1, 4, 2, 5], np.int64),
+    }
+    nodes = [
+        node("Conv", "x w1", "a", name="strong", pads=[1, 1, 1, 1]),
+        node("Relu", "a", "ra"),
+        node("Conv", "x w2", "b", name="weak", pads=[1, 1, 1, 1]),
+        node("Relu", "b", "rb"),
+        node("Concat", "ra rb", "c", axis=1),
+        node("Gather", "c order", "g", axis=1),
+        node("Conv", "x w3", "d", name="skip"),
+        node("Add", "g d", "s"),
+        node(last, "s", "r"),
+        node("Conv", "r w4", "y", name="last"),
+    ]
+    outputs = {"y": [1, 4, 9, 9]}
+    return import_model(net(nodes, inputs={"x": list(SHAPE)}, outputs=outputs, constants=constants))
+
+
+def test_weak_branch_keeps_its_steps_behind_a_join_shuffle_and_sum() -> None:
+    graph = joined_net()
+    samples = feeds("x", *SHAPE)
+
+    equal = scale_channels(graph, samples)
+
+    for before, after in zip(answers(graph, samples), answers(equal, samples), strict=True):
+        size = float(np.abs(before["y"]).max())
+        assert after["y"] == pytest.approx(before["y"], rel=1e-4, abs=1e-4 * size)
+    assert noise(graph, equal) < 0.5 * noise(graph, graph)
+    classes = find_classes(graph)
+    assert classes.ids["s"].tolist() == classes.ids["d"].tolist() == classes.ids["g"].tolist()
+    assert classes.ids["g"].tolist()[::2] == classes.ids["a"].tolist()
+    assert not classes.free[classes.ids["y"]].any()
+
+
+def test_curved_activation_holds_all_channels_that_lead_to_it() -> None:
+    assert can_scale(joined_net())
+    assert not can_scale(joined_net("Sigmoid"))
+    curved = joined_net("Tanh")
+    samples = feeds("x", *SHAPE)
+
+    same = scale_channels(curved, samples).constants
+
+    assert all(np.array_equal(same[name], value) for name, value in curved.constants.items())
 
 
 def test_bias_correction_brings_each_channels_mean_back() -> None:

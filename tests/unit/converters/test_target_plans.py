@@ -158,7 +158,7 @@ def test_balancing_leaves_dead_channels_and_the_activations_grid_alone() -> None
     pairs = find_pairs(graph)
     before = channel_magnitudes(graph, pairs, samples)
 
-    balanced = equalize(graph, pairs, None, limits=before)
+    balanced = equalize(graph, pairs, before)
 
     after = channel_magnitudes(balanced, pairs, samples)
     name = pairs[0].between
