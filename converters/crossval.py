@@ -108,18 +108,23 @@ def cross_validate(
     chosen = metric or ("top1" if is_classifier(estimator) else "mse")
     if chosen not in (_CLASS_METRICS if is_classifier(estimator) else _VALUE_METRICS):
         raise UsageError(f"the metric {chosen} does not fit {type(estimator).__name__}")
-    scores = tuple(
-        _score(chosen, clone(estimator).fit(x[train], target[train]), x[test], target[test])
-        for train, test in _splits(estimator, x, target, folds, seed)
-    )
+    try:
+        scores = tuple(
+            _score(chosen, clone(estimator).fit(x[train], target[train]), x[test], target[test])
+            for train, test in _splits(estimator, x, target, folds, seed)
+        )
+    except ValueError as error:  # how estimators refuse data and settings
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
+        raise UsageError(f"{type(estimator).__name__} cannot be fitted: {reason}") from error
     low, high = interval(scores)
+    highest = float("inf") if chosen == "mse" else 1.0
     return CrossValidation(
         metric=chosen,
         samples=len(x),
         scores=scores,
         mean=float(np.mean(scores)),
-        low=low,
-        high=high,
+        low=max(low, 0.0),
+        high=min(high, highest),
     )
 
 
@@ -137,10 +142,16 @@ def _splits(
 ) -> Iterator[tuple[Array, Array]]:
     rows = len(x)
     if is_classifier(estimator):
-        rows = int(np.unique(target, return_counts=True)[1].min())
+        counts = np.unique(target, return_counts=True)[1]
+        if len(counts) < _PAIR:
+            raise UsageError("the data hold one class only: there is nothing to tell apart")
+        rows = int(counts.min())
     if not MIN_FOLDS <= folds <= rows:
         what = "rows of the rarest class" if is_classifier(estimator) else "rows"
-        raise UsageError(f"{folds} folds asked for; there are {rows} {what}, at least 2 are needed")
+        raise UsageError(
+            f"{folds} folds asked for: at least {MIN_FOLDS}, at most as many as there are {what}, "
+            f"which are {rows}"
+        )
     kind = StratifiedKFold if is_classifier(estimator) else KFold
     pairs: Iterator[tuple[Array, Array]] = kind(folds, shuffle=True, random_state=seed).split(
         x, target

@@ -98,8 +98,9 @@ def test_the_interval_is_wider_than_the_plain_one() -> None:
         (LogisticRegression, {"metric": "mse"}, "mse does not fit"),
         (Ridge, {"metric": "top1"}, "top1 does not fit"),
         (LogisticRegression, {"folds": 1}, "at least 2"),
-        (LogisticRegression, {"folds": 51}, "50 rows of the rarest class"),
-        (Ridge, {"folds": 151}, "150 rows"),
+        (LogisticRegression, {"folds": 51}, "rows of the rarest class, which are 50"),
+        (Ridge, {"folds": 151}, "rows, which are 150"),
+        (lambda: LogisticRegression(C=-1), {}, "LogisticRegression cannot be fitted: The 'C'"),
         (LinearSVC, {"metric": "auc"}, "needs an estimator that gives probabilities"),
     ],
 )
@@ -111,6 +112,23 @@ def test_what_does_not_fit_is_refused(
 
     with pytest.raises(UsageError, match=reason):
         cross_validate(factory, x, y, **arguments)  # type: ignore[arg-type] # mixed on purpose
+
+
+def test_one_class_alone_is_refused() -> None:
+    x, _ = iris()
+
+    with pytest.raises(UsageError, match="one class only"):
+        cross_validate(LogisticRegression, x, ["0"] * len(x), folds=3)
+
+
+def test_the_interval_of_a_share_ends_at_one() -> None:
+    x, y = iris()
+
+    found = cross_validate(lambda: LogisticRegression(max_iter=500), x, y, folds=5)
+
+    low, high = interval(found.scores)
+    assert low < found.mean < 1 < high
+    assert (found.low, found.high) == (low, 1.0)
 
 
 def test_the_command_fits_a_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
