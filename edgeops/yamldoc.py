@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -59,14 +59,20 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with a document."""
+    """One thing wrong with a document.
+
+    Attributes:
+        laid_over: The value is not the document's: a flag or an environment variable gave it.
+    """
 
     line: int
     path: str
     reason: str
+    laid_over: bool = False
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.path or 'document'}: {self.reason}"
+        place = "a flag or variable" if self.laid_over else f"line {self.line}"
+        return f"{place}: {self.path or 'document'}: {self.reason}"
 
 
 class FaultyDocumentError(ContractError):
@@ -107,7 +113,7 @@ def parse(
     for dotted, text in (overrides or {}).items():
         _, given = _tree(text.encode(), f"override of {dotted}")
         value = _laid_over(value, dotted.split("."), given)
-    lines = _Lines(node)
+    lines = _Lines(node, overrides or {})
     faults = list(_faults(value, wanted, "", lines))
     if not faults:
         try:
@@ -115,7 +121,7 @@ def parse(
         except msgspec.ValidationError as error:
             place, reason = split_message(str(error))
             place = place.removeprefix(".")
-            faults.append(Fault(lines.of(place), place, reason))
+            faults.append(lines.fault(place, reason))
     raise FaultyDocumentError(name, faults)
 
 
@@ -192,10 +198,18 @@ def _refuse_duplicates(node: yaml.Node, name: str, depth: int) -> None:
 class _Lines:
     """Finds the line of a dotted path in a node tree."""
 
-    def __init__(self, node: yaml.Node | None) -> None:
+    def __init__(self, node: yaml.Node | None, laid_over: Iterable[str] = ()) -> None:
         self._at: dict[str, int] = {}
+        self._laid_over = tuple(laid_over)
         if node is not None:
             self._walk(node, "", node.start_mark.line + 1)
+
+    def fault(self, path: str, reason: str) -> Fault:
+        """Return a fault at ``path``, with who is to blame."""
+        foreign = any(
+            path == key or path.startswith((f"{key}.", f"{key}[")) for key in self._laid_over
+        )
+        return Fault(self.of(path), path, reason, foreign)
 
     def of(self, path: str) -> int:
         while path:
@@ -233,7 +247,7 @@ def _faults(value: object, wanted: object, path: str, lines: _Lines) -> Iterator
     wanted = _bare(_not_optional(wanted, value))
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         if not isinstance(value, dict):
-            yield Fault(lines.of(path), path, f"Expected a mapping, got {_kind(value)}")
+            yield lines.fault(path, f"Expected a mapping, got {_kind(value)}")
             return
         hints = typing.get_type_hints(wanted, include_extras=True)
         fields = {field.name: field for field in dataclasses.fields(wanted)}
@@ -243,7 +257,7 @@ def _faults(value: object, wanted: object, path: str, lines: _Lines) -> Iterator
                 near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 known = "" if near else f"; known keys are {', '.join(sorted(fields))}"
-                yield Fault(lines.of(here), here, f"unknown key{hint}{known}")
+                yield lines.fault(here, f"unknown key{hint}{known}")
             else:
                 yield from _faults(child, hints[key], here, lines)
         for field in fields.values():
@@ -268,7 +282,7 @@ def _faults(value: object, wanted: object, path: str, lines: _Lines) -> Iterator
     except msgspec.ValidationError as error:
         place, reason = split_message(str(error))
         here = path + place
-        yield Fault(lines.of(here), here, reason if place else with_choices(reason, wanted, value))
+        yield lines.fault(here, reason if place else with_choices(reason, wanted, value))
 
 
 def with_choices(reason: str, wanted: object, value: object) -> str:

@@ -140,6 +140,17 @@ def test_the_environment_lies_over_the_file() -> None:
     assert (config.site, config.rules["a"].when) == ("env", "z")
 
 
+def test_a_fault_that_a_flag_or_variable_gave_is_not_looked_for_in_the_file() -> None:
+    overrides = {"site": "[1]", "rules.a.wen": "z"}
+    with pytest.raises(yamldoc.FaultyDocumentError) as caught:
+        yamldoc.parse(b"site: file\non: 3", Config, name="c.yaml", overrides=overrides)
+
+    found = {fault.path: str(fault) for fault in caught.value.faults}
+    assert found["site"].startswith("a flag or variable: site: ")
+    assert found["rules.a.wen"].startswith("a flag or variable: rules.a.wen: unknown key")
+    assert found["on"].startswith("line 2: on: ")
+
+
 @pytest.mark.parametrize("text", ["-1s", "1 parsec", "s", "1e3s", "nan", ""])
 def test_durations_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
