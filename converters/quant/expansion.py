@@ -22,8 +22,9 @@ _HARD_SWISH: Final = (1 / 6, 0.5)
 _HARD_SIGMOID: Final = (0.2, 0.5)
 """Slope and offset before the clip, by ONNX's definition; HardSigmoid's are defaults."""
 
-_MAX_RATIO: Final = 150.0
-"""Sums are rescaled by less than this: at 256 and more TFLite's kernels answer nonsense."""
+_MAX_RATIO: Final = 100.0
+"""Sums are rescaled by less than this: portable kernels cut results off at 16 bits, and then add
+the zero point, which would turn the largest numbers into the smallest."""
 
 _REACH: Final = 20.0
 """Products beyond this are clipped by the gate, whatever the offset, see ``MAX_GATE_OFFSET``."""

@@ -11,12 +11,23 @@ from converters.quant.observe import Range
 from converters.quant.operators import INTEGER_FORMS, WEIGHTED, fixed_grid, gridded_inputs
 from converters.quant.plan import ActivationForm, Grid, activation_grid
 
-CONCAT_MAX_RATIO: Final = 4.0
-"""Inputs of a Concat share one grid unless the finest would lose more than two bits."""
+JOINED_MAX_RATIO: Final = 4.0
+"""Tensors that a kernel joins or compares share one grid unless the finest would lose more
+than two bits; the others are requantized for the kernel."""
+
+MAX_RATIO: Final = 60.0
+"""As ``MAX_MULTIPLIER`` for sums and functions of one element: portable kernels cut them off at
+16 bits and then add the zero point, which would turn the largest numbers into the smallest."""
+
+MAX_STEPS: Final = 16000.0
+"""Magnitude, in steps of its output's grid, that a sum or product has before its activation
+cuts it off: half of 16 bits."""
 
 MAX_MULTIPLIER: Final = 200.0
 """Sums are rescaled by less than this. Kernels refuse 256 and more, and an output's step that
 is so much finer than the sum's says nothing: the tensor was (nearly) constant in calibration."""
+
+_ARITHMETIC: Final = frozenset({"Add", "Mul", "Sub"})
 
 _LEVELS: Final = 255
 _WEIGHT_LEVELS: Final = 127
@@ -104,8 +115,12 @@ def activation_grids(
         if not known.issuperset(gridded_inputs(node)):
             continue  # an activation that the layer before it computes
         follower = fused.get(node.name, "")
+        finest = _step_of_sum(graph, node, classes) / _max_multiplier(node)
+        if node.op in _ARITHMETIC:
+            reach = ranges[node.outputs[0]]
+            finest = max(finest, max(abs(reach.low), abs(reach.high)) / MAX_STEPS)
         for output in known.intersection(made[follower if follower in chosen else node.name]):
-            classes.widen(output, _step_of_sum(graph, node, classes) / MAX_MULTIPLIER)
+            classes.widen(output, finest)
     grids: dict[str, Grid] = {}
     for name in names:
         limit = classes.limit(name)
@@ -122,11 +137,22 @@ def _step_of_sum(graph: Graph, node: Node, classes: _Classes) -> float:
     return float(np.prod(scales)) if node.op == "Mul" else max(scales)
 
 
+def _max_multiplier(node: Node) -> float:
+    return MAX_MULTIPLIER if node.op in WEIGHTED or node.op == "Mul" else MAX_RATIO
+
+
 def _join_inputs(classes: _Classes, node: Node) -> None:
-    """Let the inputs share the output's grid; those that it would ruin are requantized."""
+    """Let the inputs share the output's grid; those that it would ruin are requantized.
+
+    So are those that would ruin the output: what they have beyond it is never the minimum
+    or maximum.
+    """
     width = max(classes.limit(name).width for name in node.inputs)
+    if node.op != "Concat":
+        width = classes.limit(node.outputs[0]).width
     for name in node.inputs:
-        close = node.op != "Concat" or classes.limit(name).width * CONCAT_MAX_RATIO >= width
+        own = classes.limit(name).width
+        close = own * JOINED_MAX_RATIO >= width and width * JOINED_MAX_RATIO >= own
         if close and classes.fixed(name) is None:
             classes.join(node.outputs[0], name)
 

@@ -209,8 +209,7 @@ def broadcast_operand(lowering: Lowering, node: Node, index: int, perm: Perm) ->
     shape = lowering.graph.shape(name)
     if lowering.is_constant(name):
         array = lowering.graph.constants[name].reshape((1,) * (rank - len(shape)) + shape)
-        grid = lowering.grid(name) if lowering.is_integer(node) else None
-        return lowering.add_constant(name, array, perm, grid)
+        return lowering.add_constant(name, array, perm, lowering.operand_grid(node, name))
     if len(shape) == rank:
         return lowering.read(node, index, perm)
     source = lowering.read_flat(node, index)

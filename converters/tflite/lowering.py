@@ -125,9 +125,10 @@ class Lowering:
         In an integer node the value lies on the plan's grid, else it is float.
         """
         name = node.inputs[index]
-        return self._view(name, perm, self._operand_grid(node, name))
+        return self._view(name, perm, self.operand_grid(node, name))
 
-    def _operand_grid(self, node: Node, name: str) -> Grid | None:
+    def operand_grid(self, node: Node, name: str) -> Grid | None:
+        """Return the grid on which ``node`` reads its input ``name``; ``None`` for float."""
         if not self.is_integer(node):
             return None
         # Kernels that compare or join stored numbers need all of them on one grid.
@@ -158,7 +159,7 @@ class Lowering:
         name = before.inputs[0]
         perm = self.layout_of(name)
         order = perm if perm[0] == 0 else identity(len(perm))
-        return self._view(name, order, self._operand_grid(node, node.inputs[0]))
+        return self._view(name, order, self.operand_grid(node, node.inputs[0]))
 
     def _view(self, name: str, perm: Perm | None, grid: Grid | None) -> Value:
         if name in self.graph.constants:

@@ -181,3 +181,51 @@ def test_output_that_became_a_constant_takes_no_other_tensor_s_name() -> None:
     constants: dict[str, Array] = {"k": floats(1, *SHAPE), "y_constant": floats(2, *SHAPE)}
 
     agree(nodes, constants, outputs=("y", "z"))
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+def test_comparison_with_large_numbers_leaves_the_input_its_grid(op: str) -> None:
+    nodes = [node("Conv", "x w b", "c"), node(op, "c x", "y"), node("Conv", "x v b", "z")]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 1, 1, scale=1e4),
+        "v": floats(2, 4, 4, 1, 1, scale=0.5),
+        "b": floats(3, 4),
+    }
+
+    agree(nodes, constants, outputs=("y", "z"))
+
+
+def test_comparison_with_a_small_constant_has_small_steps() -> None:
+    nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Min", "r k", "y")]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 1, 1, scale=5),
+        "k": np.asarray(0.05, np.float32),
+    }
+    data = net(nodes, inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+    graph, samples = import_model(data), feeds("x", *SHAPE, count=3)
+    ranges = calibrate(graph, lambda: samples).ranges
+    plan = plan_quantization(graph, ranges, integer_tail=True)
+    exact, found = Simulation(graph, plan), LiteRtModel(lower_to_tflite(graph, plan))
+
+    assert plan.tensors["y"].scale[0] == pytest.approx(0.05 / 255)
+    for sample in samples:
+        apart = np.abs(as_floats(exact.run(sample)["y"]) - as_floats(found.run(sample)["y"]))
+        assert np.mean(apart > 1e-3) < 0.02  # a step of what comes in is all that is left
+
+
+@pytest.mark.parametrize("op", ["Mul", "HardSwish"])
+def test_large_negative_numbers_behind_an_activation_stay_small(op: str) -> None:
+    """Portable kernels cut off at 16 bits what lies far outside of the output's grid."""
+    nodes = [
+        node("Conv", "x w b", "c"),
+        node(op, "c k" if op == "Mul" else "c", "m"),
+        node("Relu", "m", "y"),
+    ]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 1, 1, scale=1e-5),
+        "b": np.asarray([-2, -2.5, -1, -2], np.float32),
+    }
+    if op == "Mul":
+        constants["k"] = np.abs(floats(2, *SHAPE)) + np.float32(0.5)
+
+    agree(nodes, constants)
