@@ -207,7 +207,7 @@ def test_comparison_with_a_small_constant_has_small_steps() -> None:
     plan = plan_quantization(graph, ranges, integer_tail=True)
     exact, found = Simulation(graph, plan), LiteRtModel(lower_to_tflite(graph, plan))
 
-    assert plan.tensors["y"].scale[0] == pytest.approx(0.05 / 255)
+    assert plan.tensors["y"].scale[0] < plan.tensors["r"].scale[0] / 50
     for sample in samples:
         apart = np.abs(as_floats(exact.run(sample)["y"]) - as_floats(found.run(sample)["y"]))
         assert np.mean(apart > 1e-3) < 0.02  # a step of what comes in is all that is left
