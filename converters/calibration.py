@@ -13,7 +13,7 @@ import numpy as np
 from converters.arrays import Feeds
 from converters.graph import Graph
 from converters.quant.observe import Histogram, MinMax, Range
-from converters.quant.range_choice import choose_ranges
+from converters.quant.range_choice import by_method, choose_ranges
 from converters.segments import SegmentedModel, cuts_by_memory
 from edgeops.errors import ConversionError
 
@@ -32,11 +32,19 @@ Samples = Callable[[], Iterable[Feeds]]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Ranges by tensor name, and how many samples they rest on."""
+    """Ranges by tensor name, and how they were found.
+
+    Attributes:
+        ranges: By tensor name.
+        samples: How many samples they rest on.
+        method: The one asked for.
+        methods: Tensor name -> what chose its range: ``method`` itself unless that is ``auto``.
+    """
 
     ranges: Mapping[str, Range]
     samples: int
     method: CalibrationMethod
+    methods: Mapping[str, str]
 
 
 class Calibrator:
@@ -66,7 +74,8 @@ class Calibrator:
     def ranges(self, method: CalibrationMethod = "minmax") -> Calibration:
         """Return the ranges by ``method``."""
         if method not in self._chosen:
-            self._chosen[method] = Calibration(self._by(method), self.samples, method)
+            ranges, methods = self._by(method)
+            self._chosen[method] = Calibration(ranges, self.samples, method, methods)
         return self._chosen[method]
 
     @property
@@ -87,23 +96,22 @@ class Calibrator:
         """Return at most ``count`` samples, spread evenly over all; 16 are held at most."""
         return self._spread.pick(count)
 
-    def _by(self, method: CalibrationMethod) -> Mapping[str, Range]:
+    def _by(self, method: CalibrationMethod) -> tuple[Mapping[str, Range], Mapping[str, str]]:
+        """Return range and method of every tensor."""
         limits = {name: limit.range() for name, limit in self._limits.items()}
         if method == "minmax":
-            return limits
+            return limits, dict.fromkeys(limits, method)
         histograms = self.histograms()
         if method != "auto":
-            return _ranges_by(method, limits, histograms)
+            return _ranges_by(method, limits, histograms), dict.fromkeys(limits, method)
         # Ranges that were fitted to the samples they are judged on would clip too much.
         numbers, feeds = self._judged()
         rest = {name: limit.range_without(numbers) for name, limit in self._limits.items()}
         apart = {name: histogram.without_aside() for name, histogram in histograms.items()}
-        return choose_ranges(
-            self._graph,
-            [_ranges_by(single, limits, histograms) for single in _SINGLES],
-            [_ranges_by(single, rest, apart) for single in _SINGLES],
-            feeds,
-        )
+        candidates = [_ranges_by(single, limits, histograms) for single in _SINGLES]
+        trials = [_ranges_by(single, rest, apart) for single in _SINGLES]
+        way = choose_ranges(self._graph, candidates, trials, feeds)
+        return by_method(candidates, way), {name: _SINGLES[n] for name, n in way.items()}
 
     def _judged(self) -> tuple[tuple[int, ...], tuple[Feeds, ...]]:
         """Return number and content of the samples that ``auto`` compares methods on."""

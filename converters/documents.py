@@ -72,6 +72,7 @@ def document(made: Made, folder: Path, *, development: bool) -> Documented:
         appraisal=appraisal,
         manifest=manifest,
         pruned=made.pruned,
+        methods=made.quantized.methods or None,
     )
     if manifest is not None:
         manifest = replace(manifest, report=write_inside(folder, report))

@@ -54,6 +54,7 @@ class Quantized:
         graph: What they were written from: equalized, with corrected biases, as chosen.
         rejected: The least bad int8 plan where none is in budget: it shows where it broke.
         ranking: Layers by sensitivity, most sensitive first.
+        methods: Calibration method -> number of tensors of ``plan`` whose range it chose.
         warnings: Sentences for people.
     """
 
@@ -65,6 +66,7 @@ class Quantized:
     graph: Graph | None = None
     rejected: Planned | None = None
     ranking: tuple[Sensitivity, ...] = ()
+    methods: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -205,6 +207,7 @@ class _Quantizer:
         else:
             least = min(way.attempts, key=lambda tried: tried.drop)
             done.rejected = self._plans.plan(least.rung)
+            done.methods = self._plans.methods(least.rung, done.rejected.plan)
         if not done.ranking:
             done.ranking = self._plans.ranking(way.attempts[0].rung, CHART_SAMPLES)
         return way.attempts
@@ -216,6 +219,7 @@ class _Quantizer:
             write_atomic(self._folder / name, data)
         done.variants |= made.variants
         done.plan, done.graph = made.planned.plan, made.planned.graph
+        done.methods = self._plans.methods(rung, made.planned.plan)
         unstable = self._plans.instability(rung, made.planned.plan)
         if unstable is not None:
             done.warnings += (unstable.warning,)
@@ -338,6 +342,7 @@ class _Quantizer:
             done.variants[output] = judged
             if plan is not None and done.plan is None:
                 done.plan, done.graph = plan, graph
+                done.methods = self._plans.methods(rung, plan)
         else:
             (self._folder / judged.made.file).unlink(missing_ok=True)
         return Attempt(rung, drop, noise)

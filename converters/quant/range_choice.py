@@ -26,8 +26,8 @@ _SCALAR: Final = TensorType(np.dtype(np.float32), ())
 
 def choose_ranges(
     graph: Graph, candidates: Sequence[Ranges], trials: Sequence[Ranges], feeds: Sequence[Feeds]
-) -> dict[str, Range]:
-    """Return the ranges of the methods that make the least noise on samples they never saw.
+) -> dict[str, int]:
+    """Return for every tensor which candidate makes the least noise on samples it never saw.
 
     First a mixture is made: for every tensor the method that does the least harm at the
     outputs of the layers that read it. Then the mixture has to beat each method on the
@@ -46,14 +46,15 @@ def choose_ranges(
     ways = [dict.fromkeys(candidates[0], index) for index in range(len(candidates))]
     best, least = ways[0], np.inf
     for way in (*ways, ways[0] | picked):
-        plan = plan_quantization(graph, _by_method(trials, way))
+        plan = plan_quantization(graph, by_method(trials, way))
         noise = mean_noise(expected, answers(watch_heads(graph, plan, heads), feeds))
         if noise < least:
             best, least = way, noise
-    return _by_method(candidates, best)
+    return best
 
 
-def _by_method(candidates: Sequence[Ranges], way: Mapping[str, int]) -> dict[str, Range]:
+def by_method(candidates: Sequence[Ranges], way: Mapping[str, int]) -> dict[str, Range]:
+    """Return each tensor's range by the candidate that ``way`` names for it."""
     return {tensor: candidates[index][tensor] for tensor, index in way.items()}
 
 

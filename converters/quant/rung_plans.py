@@ -1,5 +1,6 @@
 """From a rung of the ladder to a graph and its plan: calibrated, equalized, corrected."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -23,6 +24,9 @@ from converters.quant.stability import Instability, most_unstable
 
 NOISE_SAMPLES: Final = 8
 RANKING_SAMPLES: Final = 6
+
+EARLIER: Final = "earlier release"
+"""What chose a range that was neither widened nor narrowed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,20 @@ class RungPlans:
         graph = self._equalized(equalized=rung.equalized)
         feeds = self._calibrators[rung.equalized].feeds(samples)
         return rank_layers(graph, self._ranges(rung), feeds)
+
+    def methods(self, rung: Rung, plan: QuantPlan) -> dict[str, int]:
+        """Return what chose the ranges of how many tensors of ``plan``.
+
+        Those are calibration methods, and ``earlier release`` where its grids were kept.
+        """
+        own = self._calibrators[rung.equalized].ranges(rung.method)
+        used = self._ranges(rung)
+        names = (
+            method if used[name] == own.ranges[name] else EARLIER
+            for name, method in own.methods.items()
+            if name in plan.tensors
+        )
+        return dict(sorted(Counter(names).items()))
 
     def instability(self, rung: Rung, plan: QuantPlan) -> Instability | None:
         """Return the least stable range of ``plan``, if any is unstable."""

@@ -95,6 +95,12 @@ def test_every_method_of_the_same_samples_takes_two_passes() -> None:
         found = calibrator.ranges(method).ranges
         assert set(found) == set(calibrator.ranges("minmax").ranges)
     assert passes == 2
+    assert set(calibrator.ranges("mse").methods.values()) == {"mse"}
+    auto = calibrator.ranges("auto")
+    assert auto.methods.keys() == auto.ranges.keys()
+    for single in methods[:-1]:
+        for name in (name for name, chosen in auto.methods.items() if chosen == single):
+            assert auto.ranges[name] == calibrator.ranges(single).ranges[name]
 
 
 def test_kept_samples_are_few_and_spread_evenly() -> None:

@@ -266,9 +266,19 @@ def test_plans_of_all_rungs_are_made_from_one_model() -> None:
     assert plans.can_equalize
     assert equal.noise < plain.noise
     assert wide.plan.activations == "int16"
+    fitted = plans.plan(Rung("minmax", rounded=True, precision="int16x8"))
+    for name, grid in fitted.plan.tensors.items():
+        if grid.symmetric and grid.dtype == "int8":
+            value = fitted.graph.constants[name]
+            back = grid.dequantize(grid.quantize(value))
+            assert back == pytest.approx(as_floats(value), rel=1e-5), "rounded twice"
     assert plans.plan(Rung("minmax", ("last",))).plan.islands["last"]
-    best = plans.plan(Rung("auto", equalized=True, corrected=True, rounded=True))
+    rung = Rung("auto", equalized=True, corrected=True, rounded=True)
+    best = plans.plan(rung)
     assert best.noise < 0.5 * plain.noise
+    activations = [name for name in best.plan.tensors if name not in best.graph.constants]
+    assert sum(plans.methods(rung, best.plan).values()) == len(activations)
+    assert plans.methods(Rung("minmax"), plain.plan) == {"minmax": len(activations)}
 
 
 def watch(spans: list[tuple[float, float]]) -> MinMax:
