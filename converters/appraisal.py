@@ -1,5 +1,6 @@
 """Judge all variants of a conversion in depth, once; manifest, warnings and report read it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -26,15 +27,17 @@ class Appraisal:
     Attributes:
         original: The float original; ``None`` where there are no data.
         variants: By output; empty where there are no data.
+        doubts: Sentences about the float original itself.
     """
 
     original: Assessment | None = None
     variants: dict[Output, Appraised] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return a sentence for each class or slice that a variant hurts more than the rest."""
-        return tuple(
+        """Return the doubts, and a sentence for each class or slice hurt more than the rest."""
+        return self.doubts + tuple(
             harm.sentence(f"{output.runtime} {output.precision}")
             for output, found in self.variants.items()
             for harm in found.comparison.harms
@@ -68,7 +71,34 @@ def appraise(
         for judged in variants
         if judged.answers is not None
     }
-    return Appraisal(original=assess(task, metric, before, before.results, columns), variants=found)
+    return Appraisal(
+        original=assess(task, metric, before, before.results, columns),
+        variants=found,
+        doubts=_doubts(task, before),
+    )
+
+
+def _doubts(task: Task, answers: Answers) -> tuple[str, ...]:
+    """Return what speaks against labels or pre-processing: an original that only guesses.
+
+    The share of right answers is held against that of the same answers in any other order
+    (Cohen's kappa at or below zero), which also holds where one class is most of the data.
+    """
+    truths = Counter(truth.label for truth in answers.truths)
+    if task.type not in {"classification", "keyword"} or "" in truths or len(truths) == 1:
+        return ()
+    said = Counter(result.label for result in answers.results)
+    count = len(answers.truths)
+    right = sum(
+        result.label == truth.label
+        for result, truth in zip(answers.results, answers.truths, strict=True)
+    )
+    if right * count > sum(number * said[label] for label, number in truths.items()):
+        return ()
+    return (
+        f"the original is right on {right} of {count} samples, no more than by chance: are the "
+        "labels in the model's order, and samples prepared as the model was trained?",
+    )
 
 
 def _appraise(
