@@ -27,6 +27,7 @@ def canonicalise(graph: Graph) -> Graph:
     """Return ``graph`` in the one form the rest of the converter knows."""
     passes: tuple[Callable[[Graph], Graph], ...] = (
         gather_channels,
+        _spell_out_ones,
         _explicit_windows,
         _global_pools,
         _absorb_pads,
@@ -39,6 +40,38 @@ def canonicalise(graph: Graph) -> Graph:
     for one in passes:
         graph = one(graph)
     return prune_unused(graph)
+
+
+def _spell_out_ones(graph: Graph) -> Graph:
+    """Write a softmax over one element as ``0 x + 1``.
+
+    ONNX Runtime fuses it into an integer kernel wherever its neighbours are integers, and
+    that kernel answers 0.
+    """
+    constants, types = dict(graph.constants), dict(graph.types)
+    taken = tensor_names(graph)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if not _is_softmax_of_one(graph, node):
+            nodes.append(node)
+            continue
+        words = ("zero", "one", "times_zero")
+        zero, one, product = (fresh_name(f"{node.name}_{word}", taken) for word in words)
+        taken |= {zero, one, product}
+        kind = graph.dtype(node.inputs[0])
+        constants |= {zero: np.zeros((), kind), one: np.ones((), kind)}
+        types[product] = graph.types[node.outputs[0]]
+        first = Node(name=product, op="Mul", inputs=(node.inputs[0], zero), outputs=(product,))
+        nodes += [first, replace(node, op="Add", inputs=(product, one), attributes={})]
+    return replace(graph, nodes=tuple(nodes), constants=constants, types=types)
+
+
+def _is_softmax_of_one(graph: Graph, node: Node) -> bool:
+    if node.op != "Softmax" or node.domain or not graph.has_type(node.outputs[0]):
+        return False
+    shape = graph.shape(node.outputs[0])
+    axis = int(np.asarray(node.attributes.get("axis", -1)).item())
+    return -len(shape) <= axis < len(shape) and shape[axis] == 1
 
 
 def _explicit_windows(graph: Graph) -> Graph:

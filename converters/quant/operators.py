@@ -64,7 +64,7 @@ INTEGER_FORMS: Final[Mapping[str, IntegerForm]] = {
     "Resize": IntegerForm("same", int16=False, condition="nearest or linear"),
     "Sigmoid": IntegerForm("fixed"),
     "Slice": IntegerForm("same"),
-    "Softmax": IntegerForm("fixed", condition="over more than one element"),
+    "Softmax": IntegerForm("fixed"),
     "SpaceToDepth": IntegerForm("same", int16=False),
     "Split": IntegerForm("same"),
     "Squeeze": IntegerForm("same"),

@@ -101,9 +101,13 @@ def test_dilated_transposed_convolution_is_simulated_as_it_is() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 4, 8, 1), (1, 4, 1, 8)])
 def test_softmax_over_one_element_is_one(shape: tuple[int, ...]) -> None:
-    nodes = [node("Conv", "x w b", "c"), node("Softmax", "c", "y", axis=shape.index(1, 1))]
+    nodes = [
+        node("Conv", "x w b", "c"),
+        node("Softmax", "c", "y", axis=shape.index(1, 1)),
+        node("Conv", "y w b", "z"),
+    ]
 
-    agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, shape=shape)
+    agree(nodes, {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}, shape=shape, outputs="yz")
 
 
 def test_steps_of_a_gate_take_no_other_node_s_name() -> None:
