@@ -233,3 +233,39 @@ def test_large_negative_numbers_behind_an_activation_stay_small(op: str) -> None
         constants["k"] = np.abs(floats(2, *SHAPE)) + np.float32(0.5)
 
     agree(nodes, constants)
+
+
+def test_gate_of_a_silu_keeps_its_fixed_steps() -> None:
+    nodes = [
+        node("Conv", "x w b", "c"),
+        node("Sigmoid", "c", "s"),
+        node("Mul", "c s", "y"),
+        node("Conv", "y w b", "z"),
+    ]
+    constants: dict[str, Array] = {"w": floats(1, 4, 4, 1, 1), "b": floats(2, 4)}
+    data = net(nodes, inputs={"x": SHAPE}, outputs={"z": list("abcd")}, constants=constants)
+    graph, samples = import_model(data), feeds("x", *SHAPE, count=3)
+    plan = plan_quantization(graph, calibrate(graph, lambda: samples).ranges)
+
+    assert not plan.islands
+    assert (plan.tensors["s"].scale, plan.tensors["s"].zero_point) == ((1 / 256,), (-128,))
+    agree(nodes, constants, outputs="csyz")
+
+
+def test_outputs_that_are_inputs_of_others_or_each_other() -> None:
+    nodes = [
+        node("Conv", "x w b", "c", pads=[1] * 4),
+        node("Relu", "c", "r"),
+        node("Identity", "c", "again"),
+        node("Transpose", "r", "t", perm=[0, 1, 3, 2]),
+        node("Concat", "t k", "j", axis=1),
+        node("Conv", "j v b", "y"),
+    ]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 3, 3, scale=0.3),
+        "v": floats(3, 4, 6, 1, 1, scale=0.3),
+        "b": floats(2, 4),
+        "k": floats(4, 1, 2, 8, 8),
+    }
+
+    agree(nodes, constants, outputs=["c", "r", "again", "t", "j", "y", "x"])
