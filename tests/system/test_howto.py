@@ -36,20 +36,20 @@ def surroundings(home: Path) -> dict[str, str]:
     }
 
 
-def play(page: Path, folder: Path) -> dict[str, str]:
-    """Run a page; return what each terminal said, by the words that its block was waited for."""
+def play(page: Path, folder: Path, *, cwd: Path = ROOT) -> dict[str, str]:
+    """Run a page in ``cwd``; return what each terminal said, by the words that were waited for."""
     home, said = folder / "home", {}
     home.mkdir()
     variables = surroundings(home)
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(Terminal(folder / "first.log", cwd=ROOT, variables=variables))
+        first = stack.enter_context(Terminal(folder / "first.log", cwd=cwd, variables=variables))
         others: list[tuple[Block, Terminal]] = []
         for block in blocks(page):
             if block.kind == "sh":
                 first.run(block)
             elif block.kind == "background":
                 log = folder / f"line-{block.line}.log"
-                other = stack.enter_context(Terminal(log, cwd=ROOT, variables=variables))
+                other = stack.enter_context(Terminal(log, cwd=cwd, variables=variables))
                 others.append((block, other))
                 other.start(block)
         for block, other in reversed(others):
