@@ -135,6 +135,7 @@ def is_gone(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_export_ends_with_the_converter(folder: Path, number: signal.Signals) -> None:
     """However that ends; the exporter in its factory reads no input that could end."""
+    pytest.importorskip("skl2onnx", reason="needs the extra sklearn")
     words = ["convert", "factory:pid_and_waits", "--format", "sklearn", "--out", "out"]
     converter = subprocess.Popen(
         [
