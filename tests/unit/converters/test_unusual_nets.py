@@ -16,8 +16,10 @@ from converters.quant.plan import ActivationForm
 from converters.quant.planner import plan_quantization
 from converters.quant.simulate import Simulation
 from converters.quant.write_onnx import write_onnx_int8
+from converters.quant.write_weights import write_onnx_float16
 from converters.tflite.catalog import lower_to_tflite
 from converters.tflite.run import LiteRtModel
+from edgeops.errors import ConversionError
 from tests.unit.converters.nets import feeds, floats, net, node
 
 SHAPE = (1, 4, 8, 8)
@@ -269,3 +271,75 @@ def test_outputs_that_are_inputs_of_others_or_each_other() -> None:
     }
 
     agree(nodes, constants, outputs=["c", "r", "again", "t", "j", "y", "x"])
+
+
+def test_layer_that_answered_nothing_in_calibration_has_a_sound_step() -> None:
+    nodes = [node("Conv", "x w b", "c"), node("Relu", "c", "y")]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 1, 1, scale=5),
+        "b": np.full(4, -100, np.float32),
+    }
+    data = net(nodes, inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+    graph, samples = import_model(data), feeds("x", *SHAPE, count=3)
+    plan = plan_quantization(graph, calibrate(graph, lambda: samples).ranges)
+
+    largest = plan.tensors["x"].scale[0] * max(plan.tensors["w"].scale)
+
+    assert plan.tensors["y"].scale[0] >= largest / 256  # kernels refuse finer ones
+    agree(nodes, constants)
+
+
+def test_node_that_no_integer_layer_touches_stays_float() -> None:
+    nodes = [
+        node("Mul", "x k", "m", name="lonely"),
+        node("Sin", "m", "s"),
+        node("Conv", "s w", "y"),
+    ]
+    constants: dict[str, Array] = {"w": floats(1, 4, 4, 1, 1), "k": floats(2, 1, 4, 1, 1)}
+    data = net(nodes, inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+    graph, samples = import_model(data), feeds("x", *SHAPE, count=2)
+
+    plan = plan_quantization(graph, calibrate(graph, lambda: samples).ranges)
+
+    assert plan.islands["lonely"] == "no integer layer touches it"
+    assert "x" not in plan.tensors
+
+
+def test_weights_too_large_for_half_precision_are_refused() -> None:
+    constants: dict[str, Array] = {"w": np.full((4, 4, 1, 1), 7e4, np.float32)}
+    layer = node("Conv", "x w", "y")
+    graph = import_model(
+        net([layer], inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+    )
+
+    with pytest.raises(ConversionError, match="too large for float16"):
+        lower_to_tflite(graph, weights="float16")
+    with pytest.raises(ConversionError, match="too large for float16"):
+        write_onnx_float16(graph)
+
+
+def test_edges_of_sixteen_bit_files_stay_float() -> None:
+    constants: dict[str, Array] = {"w": floats(1, 4, 4, 1, 1)}
+    layer = node("Conv", "x w", "y")
+    graph = import_model(
+        net([layer], inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+    )
+    samples = feeds("x", *SHAPE, count=2)
+    ranges = calibrate(graph, lambda: samples).ranges
+    plan = plan_quantization(graph, ranges, activations="int16")
+
+    for io in ("int8", "uint8"):
+        file = parse_tflite(lower_to_tflite(graph, plan, io=io).data, "net").graphs[0]
+        assert {file.tensors[i].kind for i in (*file.inputs, *file.outputs)} == {"float32"}
+
+
+def test_dilated_depthwise_layers_have_the_version_that_knows_dilation() -> None:
+    constants: dict[str, Array] = {"w": floats(1, 4, 1, 3, 3)}
+    layer = node("Conv", "x w", "y", group=4, dilations=[2, 2])
+    graph = import_model(
+        net([layer], inputs={"x": SHAPE}, outputs={"y": list("abcd")}, constants=constants)
+    )
+
+    file = parse_tflite(lower_to_tflite(graph).data, "net").graphs[0]
+
+    assert [(one.code, one.version) for one in file.operators][:1] == [("DEPTHWISE_CONV_2D", 2)]
