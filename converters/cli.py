@@ -213,6 +213,8 @@ def convert(
         loaded = load_recipe(recipe, overrides | half)
     loaded = replace(loaded, origin=origin)
     if check is not None:
+        if out is not None or key is not None:
+            raise UsageError("--check writes and signs nothing: leave --out and --key away")
         _check(loaded, check, json=json)
         return
     if out is None:

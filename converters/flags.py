@@ -99,6 +99,9 @@ def overlay(flags: Flags, *, has_recipe: bool) -> dict[str, str]:
     put("scales_from", flags.scales_from)
     put("prune", _pruning(flags.prune))
     put("finetune", _finetuning(flags.finetune))
+    for flag, words in (("--to", flags.to), ("--precision", flags.precision)):
+        if _words(words) == []:
+            raise UsageError(f"{flag} names nothing")
     put("outputs", _outputs(flags))
     return found
 

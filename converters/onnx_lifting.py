@@ -276,7 +276,8 @@ def _bind_input(value: onnx.ValueInfoProto, batch: int, shape: Sequence[int] | N
             have in (0, want) for have, want in zip(stated, wanted, strict=True)
         )
         if not fits or min(wanted, default=1) < 1:
-            raise ConversionError(f"input {value.name!r} is {stated}, the shape given {wanted}")
+            shown = ", ".join(str(size) if size else "open" for size in stated)
+            raise ConversionError(f"input {value.name!r} is [{shown}], the shape given {wanted}")
         del dims[:]
         for size in wanted:
             dims.add().dim_value = size
@@ -287,5 +288,5 @@ def _bind_input(value: onnx.ValueInfoProto, batch: int, shape: Sequence[int] | N
         elif dim.dim_value <= 0:
             raise ConversionError(
                 f"dimension {axis} ({dim.dim_param or 'unnamed'}) of input {value.name!r} "
-                "is open: give the input's shape"
+                "is open: give the input's shape (--shape, or shapes in a recipe)"
             )

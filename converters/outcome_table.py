@@ -45,12 +45,12 @@ def remarks(done: Conversion) -> list[str]:
     """Return what a person should read beside the table, one sentence or table row a line."""
     lines = [f"warning: {warning}" for warning in done.warnings]
     lines += [f"{done.verdict}: {sentence}" for sentence in done.concessions]
-    for refusal in done.refusals:
-        lines += [
-            f"  {node.node} ({node.operator}): {node.reason}"
-            + (f" - {node.suggestion}" if node.suggestion else "")
-            for node in refusal.nodes
-        ]
+    nodes = dict.fromkeys(node for refusal in done.refusals for node in refusal.nodes)
+    lines += [
+        f"  {node.node} ({node.operator}): {node.reason}"
+        + (f" - {node.suggestion}" if node.suggestion else "")
+        for node in nodes  # one that is in the way of several files is said once
+    ]
     return lines
 
 

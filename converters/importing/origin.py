@@ -41,6 +41,9 @@ _NEEDS_NAMING: Final[Mapping[str, tuple[SourceFormat, ...]]] = {
 }
 """Suffixes that say too little."""
 
+_CODE: Final[tuple[SourceFormat, ...]] = ("pytorch", "keras", "sklearn", "xgboost", "lightgbm")
+"""What ``module:factory`` can make."""
+
 _SAVED_MODEL: Final = "saved_model.pb"
 
 _OPENERS: Final[Mapping[SourceFormat, tuple[str, str, str]]] = {
@@ -152,7 +155,7 @@ def format_of(spec: str, folder: Path) -> SourceFormat:
         raise UsageError(f"{path.name}: name its format if it is a model (--format {names})")
     if not path.exists() and ":" in spec:
         raise UsageError(
-            f"{spec!r} names code: say what it makes with --format pytorch or --format sklearn"
+            f"{spec!r} names code: say what it makes with --format, one of {', '.join(_CODE)}"
         )
     if not path.exists():
         raise StorageError(f"cannot read {path}: no such file")

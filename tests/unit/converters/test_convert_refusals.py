@@ -113,6 +113,10 @@ def test_a_folder_in_a_files_place_is_told_before_anything_is_made(
     [
         ("--shape x", 2, "expected NAME=1,3,224,224"),
         ("--shape x0=1,four", 2, "expected NAME=1,3,224,224"),
+        ("--shape x0=1,5", 70, "input 'x0' is [open, 4], the shape given [1, 5]"),
+        ("--to ,", 2, "--to names nothing"),
+        ("--check out", 2, "leave --out and --key away"),
+        ("make:net", 2, "--format, one of pytorch, keras, sklearn, xgboost, lightgbm"),
         ("--prune much", 2, "expected a share such as 0.2, or auto"),
         ("--prune 2", 65, "a flag or variable: prune.ratio"),
         ("--version 1", 65, "version: Expected a semantic version such as 1.2.0"),

@@ -6,7 +6,8 @@ import pytest
 
 from converters.arena import Step, peak_bytes
 from converters.latency import MIN_RUNS, WARM_UP, time_interleaved
-from converters.outcome import JudgedVariant, Refusal
+from converters.outcome import Conversion, JudgedVariant, Refusal, RefusedNode
+from converters.outcome_table import remarks
 from converters.recipe import Output
 from converters.variant_latency import fastest
 from converters.variants import VariantFile
@@ -166,3 +167,18 @@ def test_the_arena_holds_what_lives_at_the_same_time() -> None:
     assert peak_bytes(sizes, steps, inputs=[0], outputs=[3]) == 160 + 320 + 32
     assert peak_bytes(sizes, steps[:2], inputs=[0], outputs=[2]) == 160 + 320
     assert peak_bytes({0: 1}, [], inputs=[0], outputs=[0]) == 16
+
+
+def test_a_node_in_the_way_of_several_files_is_said_once() -> None:
+    node = RefusedNode(node="odd", operator="Acosh", reason="no TFLite form", suggestion="wait")
+    refusals = tuple(
+        Refusal(runtime="tflite", precision=precision, reason="odd", nodes=(node,))
+        for precision in ("int8", "float32")
+    )
+    done = Conversion(verdict="fallback", seconds=0.0, concessions=("a", "b"), refusals=refusals)
+
+    assert remarks(done) == [
+        "fallback: a",
+        "fallback: b",
+        "  odd (Acosh): no TFLite form - wait",
+    ]
