@@ -267,7 +267,8 @@ def test_sensitive_layer_is_found_and_kept_float(
     }
     nodes = [
         node("Conv", "x w1", "a", name="spread"),
-        node("Conv", "a w2", "b", name="trap"),
+        node("Tanh", "a", "t"),  # channels cannot be scaled through it
+        node("Conv", "t w2", "b", name="trap"),
         node("Conv", "b w3", "c", name="copy"),
         node("GlobalAveragePool", "c", "p"),
         node("Flatten", "p", "f"),
