@@ -236,7 +236,7 @@ def test_file_newer_than_the_runtime_is_held_against_onnx_itself(tmp_path: Path)
         ("m.json", UsageError, "xgboost"),
         ("m.bin", UsageError, "one of onnx, tflite"),
         ("missing.bin", StorageError, "no such file"),
-        ("module:factory", UsageError, "--format pytorch"),
+        ("module:factory", UsageError, "--format, one of pytorch"),
     ],
 )
 def test_format_is_never_guessed_where_that_is_unsafe(
