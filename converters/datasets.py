@@ -278,8 +278,7 @@ def _open_folder(path: Path, task: Task, color: ColorOrder) -> Dataset:
     else:
         entries = [
             _Entry(file=file, label=label_of(folder.name, task))
-            for folder in sorted(path.iterdir())
-            if folder.is_dir() and folder.name in task.labels
+            for folder in _class_folders(path, task)
             for file in sorted(folder.iterdir())
             if _is_sample(file)
         ]
@@ -328,6 +327,20 @@ class _Entry:
         return Truth(objects=objects)
 
 
+def _class_folders(path: Path, task: Task) -> list[Path]:
+    """Return the folders named like classes; samples of a class that is none are never dropped."""
+    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
+    for folder in folders if task.type in {"classification", "keyword"} else ():
+        foreign = folder.name not in task.labels and not folder.name.startswith(".")
+        if foreign and any(_is_sample(file) for file in folder.iterdir()):
+            raise ContractError(
+                path.name,
+                f"the folder {folder.name!r} holds samples, and is none of the labels "
+                f"{', '.join(task.labels)}",
+            )
+    return [folder for folder in folders if folder.name in task.labels]
+
+
 def _is_sample(file: Path) -> bool:
     return file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES | SOUND_SUFFIXES
 
@@ -335,6 +348,8 @@ def _is_sample(file: Path) -> bool:
 def _listed(folder: Path, rows: Sequence[dict[str, str]], task: Task) -> list[_Entry]:
     """Return the entries of ``labels.csv``: file, label, and x1, y1, x2, y2 for boxes."""
     entries: dict[str, _Entry] = {}
+    if rows and "file" not in rows[0]:
+        raise ContractError(LABELS_FILE, f"has no column 'file', only {', '.join(rows[0])}")
     for number, row in enumerate(rows, start=2):
         place = f"{LABELS_FILE}:{number}"
         name = row.get("file", "")

@@ -55,6 +55,23 @@ def test_folder_per_class_gives_rgb_images(tmp_path: Path) -> None:
     assert open_dataset(tmp_path, TASK, color="bgr").read(0).data[0, 0].tolist() == [0, 0, 200]
 
 
+def test_samples_of_a_folder_that_is_no_label_are_not_dropped(tmp_path: Path) -> None:
+    write_image(tmp_path / "cat" / "1.png", 200)
+    write_image(tmp_path / "dogs" / "1.png", 100)
+    (tmp_path / "notes").mkdir()
+
+    with pytest.raises(ContractError, match="'dogs' holds samples, and is none of the labels cat"):
+        open_dataset(tmp_path, TASK)
+
+
+def test_a_list_without_the_column_of_files_says_which_it_has(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", 200)
+    (tmp_path / "labels.csv").write_text("filename,class\n1.png,cat\n")
+
+    with pytest.raises(ContractError, match="no column 'file', only filename, class"):
+        open_dataset(tmp_path, TASK)
+
+
 def test_labels_file_gives_boxes_as_shares_of_the_image(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png", 1)
     write_image(tmp_path / "2.png", 2)
