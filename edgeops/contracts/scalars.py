@@ -47,7 +47,7 @@ PATTERNS: Final = {
     r"^[a-z0-9][a-z0-9-]{0,62}$": "1-63 small letters, digits or '-'",
     r"^[A-Za-z0-9_-]{1,64}$": "1-64 letters, digits, '_' or '-'",
     r"^[^+#\x00]{1,500}$": "a topic of 1-500 characters without '+' and '#'",
-    _VERSION: "a semantic version such as 1.2.0",
+    _VERSION: "a version such as 1.2.0",
     r"^https?://": "an address that starts with http:// or https://",
 }
 """Forms in words, for error messages."""

@@ -119,7 +119,7 @@ def test_a_folder_in_a_files_place_is_told_before_anything_is_made(
         ("make:net", 2, "--format, one of pytorch, keras, sklearn, xgboost, lightgbm"),
         ("--prune much", 2, "expected a share such as 0.2, or auto"),
         ("--prune 2", 65, "a flag or variable: prune.ratio"),
-        ("--version 1", 65, "version: Expected a semantic version such as 1.2.0"),
+        ("--version 1", 65, "version: Expected a version such as 1.2.0"),
         ("--finetune none.yaml", 74, "No such file"),
         ("--format pickle", 65, "format"),
         ("--target toaster", 2, "no target 'toaster'"),
