@@ -11,6 +11,7 @@ from converters.graph import Graph
 from converters.quant.bias_correction import correct_biases
 from converters.quant.channel_scaling import can_scale, scale_channels
 from converters.quant.equalization import channel_magnitudes, equalize, find_pairs
+from converters.quant.half_islands import halve_islands
 from converters.quant.ladder import Rung
 from converters.quant.noise import answers, head_tensors, mean_noise, watch_heads, with_outputs
 from converters.quant.observe import Range
@@ -111,6 +112,8 @@ class RungPlans:
             feeds = self._calibrators[rung.equalized].feeds()
             graph = correct_biases(graph, plan, feeds).graph
             plan = self._on_own_grids(graph, ranges, rung, plan)
+        if not self._integer_tail:
+            graph = halve_islands(graph, plan.quantized)
         noise = self._noise(graph, plan) if plan.activations == "int8" else float("inf")
         return Planned(graph, plan, noise)
 

@@ -204,6 +204,16 @@ class Lowering:
         self._hybrid.add(node.name)
         return self._model.constant(node.inputs[1], grid.quantize(array), grid)
 
+    def halves(self, weights: Array) -> bool:
+        """Whether weights of a float layer in an integer file lose nothing in float16.
+
+        Microcontrollers have no kernel that reads such weights.
+        """
+        if self._plan is None or self._io != "float32":
+            return False
+        with np.errstate(over="ignore"):
+            return bool(np.array_equal(weights.astype(np.float16), weights))
+
     def half_constant(self, name: str, array: Array) -> int:
         """Store ``array`` in float16 and return the index of its float32 form."""
         if np.abs(array).max(initial=0) > np.finfo(np.float16).max:

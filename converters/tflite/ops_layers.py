@@ -106,7 +106,7 @@ def store_weights(
             symmetric=True,
         )
         return lowering.raw_constant(name, grid.quantize(stored), grid)
-    if lowering.weights == "float16":
+    if lowering.weights == "float16" or lowering.halves(floats):
         return lowering.half_constant(name, floats)
     if hybrid and _is_hybrid(lowering, node, channel_axis):
         # tflite-runtime 2.14 answers zeros where a hybrid dense layer has a scale per row.
