@@ -28,6 +28,7 @@ class Case:
         reference: An int8 TFLite file of the same model that others made.
         size_goal: Largest int8 TFLite file as a multiple of the reference, or of a pure int8 file.
         seconds_goal: Longest conversion.
+        note: What a reader should know of the result.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     reference: str = ""
     size_goal: float = 0.0
     seconds_goal: float = 10.0
+    note: str = ""
 
     def floor(self, original: float) -> float:
         """Return the least figure of an int8 file, given the float original's."""
@@ -136,7 +138,7 @@ input: {layout: nchw, preprocess: [{letterbox: {size: [416, 416], pad: 114}}, {c
         calibration="photos-even",
         kind="boxes",
         metric="agreement",
-        max_drop=0.04,
+        max_drop=0.03,
         goal=0.95,
         precision_goal=0.93,
         size_goal=1.03,
@@ -154,11 +156,13 @@ input: {layout: nchw, preprocess: [{resize: {size: [352, 352], interpolation: ar
         calibration="photos-even",
         kind="boxes",
         metric="agreement",
-        max_drop=0.04,
+        max_drop=0.03,
         goal=0.95,
         precision_goal=0.93,
         size_goal=1.03,
         seconds_goal=60.0,
+        note="a quarter of its boxes score within 0.05 of the threshold, and int8 moves scores by "
+        "0.03: no int8 file keeps the boxes, so that float16 takes its place",
     ),
     Case(
         name="ultraface",
@@ -173,7 +177,7 @@ input: {layout: nchw, preprocess: [{resize: {size: [320, 240]}},
         calibration="photos",
         kind="boxes",
         metric="agreement",
-        max_drop=0.04,
+        max_drop=0.03,
         goal=0.95,
         precision_goal=0.93,
         size_goal=1.03,

@@ -1,10 +1,8 @@
 """Convert in a child process, as a user would, and note what it took."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,7 @@ from converters.tflite.catalog import lower_to_tflite
 from tests.benchmarks.scoreboard.cases import Case
 from tests.benchmarks.scoreboard.data import Fold
 
-KIBI = 1024
-TIME_LIMIT_S = 900
+LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +42,17 @@ class Converted:
 
 def run_child(argv: Sequence[str], cwd: Path) -> Child:
     """Run a program to its end and return what it said and needed."""
-    out, err = cwd / "stdout", cwd / "stderr"
-    start = time.perf_counter()
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(argv, stdout=stdout, stderr=stderr, cwd=cwd)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    record = cwd / "taken.json"
+    done = subprocess.run(
+        [sys.executable, str(LAUNCHER), str(record), *argv],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    taken = json.loads(record.read_text())
     return Child(
-        process.returncode,
-        time.perf_counter() - start,
-        usage.ru_maxrss * KIBI,
-        out.read_text(),
-        err.read_text(),
+        done.returncode, taken["seconds"], taken["peak_rss_bytes"], done.stdout, done.stderr
     )
 
 

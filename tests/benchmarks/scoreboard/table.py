@@ -24,6 +24,9 @@ def markdown(rows: Sequence[Row]) -> str:
             (line for row in rows for line in _files(row)),
         ),
     ]  # fmt: skip
+    notes = [f"- {row.case.name}: {row.case.note}" for row in rows if row.case.note]
+    if notes:
+        parts += ["## Notes", "\n".join(notes)]
     refused = [f"- {row.case.name}: {reason}" for row in rows for reason in row.refused]
     if refused:
         parts += ["## What peers refused", "\n".join(refused)]
