@@ -4,7 +4,7 @@ The schema module comes with ``ai-edge-litert``; it is generated, untyped code, 
 objects stay inside this module.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -164,6 +164,7 @@ class FlatModel:
 
     def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
         """Return the file; the same calls give the same bytes."""
+        self._tell_names_apart({*inputs.values(), *outputs.values()})
         graph = schema.SubGraphT()
         graph.name = "main"
         graph.tensors, graph.operators = self._tensors, self._operators
@@ -177,6 +178,16 @@ class FlatModel:
         builder = AlignedBuilder(1 << 16)
         builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
         return bytes(builder.Output())
+
+    def _tell_names_apart(self, edges: Collection[int]) -> None:
+        """Give every tensor a name of its own; those at the edges keep theirs."""
+        taken = {self._tensors[index].name for index in edges}
+        for index, tensor in enumerate(self._tensors):
+            if index in edges:
+                continue
+            while tensor.name in taken:
+                tensor.name = f"{tensor.name}_{index}"
+            taken.add(tensor.name)
 
     def operator_names(self) -> list[str]:
         """Return the operators in order, by name."""

@@ -252,9 +252,24 @@ def test_same_padding_puts_the_odd_pixel_at_the_end() -> None:
 
 
 def test_every_tensor_has_a_name_of_its_own() -> None:
-    nodes = [node("HardSwish", "x", "h"), node("Mul", "h h", "m"), node("Sigmoid", "m", "y")]
-    graph = import_model(net(nodes, inputs={"x": [1, 4]}, outputs={"y": [1, 4]}))
-    samples = feeds("x", 1, 4)
+    nodes = [
+        node("HardSwish", "x", "h"),
+        node("Conv", "h w", "c"),
+        node("Conv", "c w", "d"),
+        node("Reshape", "d s", "r"),
+        node("Sigmoid", "r", "t"),
+        node("Reshape", "t back", "y"),
+    ]
+    constants: dict[str, Array] = {
+        "w": floats(1, 4, 4, 1, 1),
+        "s": np.asarray([1, 16], np.int64),
+        "back": np.asarray([1, 4, 4], np.int64),
+    }
+    outputs = {"y": [1, 4, 4], "c": [1, 4, 2, 2]}
+    graph = import_model(
+        net(nodes, inputs={"x": [1, 4, 2, 2]}, outputs=outputs, constants=constants)
+    )
+    samples = feeds("x", 1, 4, 2, 2)
     plan = plan_quantization(graph, calibrate(graph, lambda: samples).ranges)
 
     for data in (lower_to_tflite(graph).data, lower_to_tflite(graph, plan).data):
